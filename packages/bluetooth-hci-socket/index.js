@@ -1,0 +1,51 @@
+// noble and bleno do `new BluetoothHciSocket()` and pass on only an integer device id, so the program that owns
+// the transports registers them here under an id before it starts noble.
+const { EventEmitter } = require('node:events');
+
+const transports = new Map();
+
+class BluetoothHciSocket extends EventEmitter {
+  #transport = null;
+
+  bindRaw(id) {
+    const key = id ?? 0;
+    const transport = transports.get(key);
+    if (!transport) throw new Error(`no HCI transport is registered under id ${key}`);
+    this.#transport = transport;
+    return key;
+  }
+
+  bindUser(id) {
+    return this.bindRaw(id);
+  }
+
+  bindControl() {
+    throw new Error('the management channel is not offered by this transport');
+  }
+
+  isDevUp() {
+    return this.#transport !== null;
+  }
+
+  start() {
+    this.#transport?.start((packet) => this.emit('data', packet));
+  }
+
+  stop() {
+    this.#transport?.stop();
+    this.#transport = null;
+  }
+
+  setFilter() {}
+
+  write(packet) {
+    this.#transport?.write(packet);
+  }
+}
+
+module.exports = BluetoothHciSocket;
+module.exports.register = (id, transport) => {
+  if (transports.has(id)) throw new Error(`an HCI transport is already registered under id ${id}`);
+  transports.set(id, transport);
+};
+module.exports.unregister = (id) => transports.delete(id);

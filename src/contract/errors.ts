@@ -1,0 +1,123 @@
+/**
+ * Every way in which the station can refuse or fail, as a stable code. A code names the cause that an operator or engineer can
+ * act on. Codes are never renamed or reused; the sentences beside them (one catalogue per language) may improve.
+ */
+export const sentences = {
+  // files
+  FILE_NOT_FOUND: 'The file does not exist. Check the path.',
+  FILE_UNREADABLE: 'The file cannot be read. Check its permissions and that it is a file.',
+  FILE_SYNTAX: 'The file is not valid YAML. Correct the line that is named.',
+  FILE_INVALID: 'The file holds a value that is not allowed. Correct the key that is named.',
+  ARGUMENT_INVALID: 'A command-line argument is not usable. See dfu-station --help.',
+
+  // firmware
+  FIRMWARE_UNKNOWN_FORMAT: 'This is no firmware package the station knows (MCUboot image, dfu_application.zip, Intel HEX).',
+  FIRMWARE_TOO_LARGE: 'The firmware file is larger than any device could hold. Check that it is the right file.',
+  IMAGE_TRUNCATED: 'The MCUboot image ends before its header says. Fetch the file again.',
+  IMAGE_BAD_MAGIC: 'The file does not begin with an MCUboot image header. Use the signed image, not the raw binary.',
+  IMAGE_TLV_INVALID: "The MCUboot image's trailer (TLV area) is damaged. Build or fetch the file again.",
+  IMAGE_HASH_MISSING: 'The MCUboot image carries no SHA-256. Sign it with imgtool.',
+  IMAGE_HASH_INVALID: "The image's content does not match its SHA-256. The file is damaged: fetch it again.",
+  IMAGE_SIGNATURE_MISSING: 'A public key was given but the image carries no signature of that kind.',
+  IMAGE_SIGNATURE_INVALID: 'The signature does not hold for this public key. The image was signed with another key or changed.',
+  IMAGE_KEY_MISMATCH: 'The image names another public key (key hash) than the one given.',
+  PUBLIC_KEY_INVALID: 'The public key is not a PEM file with an ECDSA P-256, RSA or Ed25519 key.',
+  ZIP_DAMAGED: 'The zip archive is damaged. Fetch the file again.',
+  ZIP_BAD_CRC: 'A file in the zip archive does not match its checksum. Fetch the archive again.',
+  ZIP_TOO_LARGE: 'The zip archive unpacks to more than any device could hold. It is refused.',
+  MANIFEST_MISSING: 'The zip archive has no manifest.json. Use the dfu_application.zip that the build made.',
+  MANIFEST_INVALID: 'The manifest.json of the archive is not usable.',
+  MANIFEST_FILE_MISSING: 'The manifest names a file that is not in the archive.',
+  MANIFEST_PATH_UNSAFE: 'The manifest names a path outside the archive. It is refused.',
+  HEX_INVALID: 'The Intel HEX file is damaged. Build or fetch it again.',
+  FIRMWARE_FOR_OTHER_HARDWARE: 'The firmware was built for other hardware than the product. Choose the right package.',
+
+  // radio and link
+  NO_RADIO: 'No radio is available. Plug in an adapter or name one with --radio; dfu-station doctor explains.',
+  RADIO_SPEC_INVALID: 'The radio is not named as virtual[:N], hci:N, h4:unix:PATH, h4:tcp:HOST:PORT, h4:serial:DEV or system.',
+  RADIO_UNREACHABLE: 'The radio cannot be opened. Check that it is plugged in and not used by another program.',
+  RADIO_PERMISSION: 'The station may not use the Bluetooth adapter. Give it CAP_NET_ADMIN and CAP_NET_RAW, or run it as root.',
+  RADIO_REFUSED: 'The radio answers, but refuses to be set up. It may not support Bluetooth Low Energy.',
+  RADIO_LOST: 'The radio went away. Plug it in again.',
+  ALREADY_CONNECTED: 'The device is already connected through this radio.',
+  CONNECT_TIMEOUT: 'The device advertises but does not accept a connection. Move it closer or restart it.',
+  CONNECT_FAILED: 'The connection could not be established. Move the device closer.',
+  LINK_LOST: 'The link to the device broke. Move it closer or check its power.',
+  LINK_CLOSED: 'The link was closed.',
+  ATT_ERROR: 'The device refused a Bluetooth request.',
+  ATT_TIMEOUT: 'The device did not answer a Bluetooth request within 30 s.',
+  SERVICE_NOT_FOUND: 'The device does not offer the upgrade service of its product profile.',
+  ENCRYPTION_REQUIRED: 'The device demands an encrypted link, which this product profile does not provide.',
+  SECURITY_UNSUPPORTED: 'The product profile asks for a security mode that this version cannot provide. Use security: none.',
+  WRITE_TOO_LONG: 'A write is longer than the link can carry.',
+
+  // who may be written
+  NO_UNIT_FOUND: 'No unit was found in time. Check that the devices are powered and match the product profile.',
+  UNIT_NOT_FOUND: 'The unit was not found in time. Check that it is powered and in reach.',
+  UNITS_MISSING: 'Fewer units were found than the tray has slots or the job lists.',
+  DUPLICATE_IDENTITY: 'Two devices claim the same identity. Neither is written: separate them and find the wrong one.',
+  WRONG_PRODUCT: 'This device belongs to another product. Take it out of the tray.',
+  IDENTITY_UNREADABLE: "The device's identity cannot be read as the product profile says.",
+  NOT_ON_JOB: 'The unit is not on the list of this job. Take it out of the tray.',
+  UNIT_QUARANTINED: 'The unit is in quarantine until an engineer releases it.',
+  BATTERY_LOW: "The device's battery is too low to upgrade safely. Charge it.",
+  BATTERY_UNREADABLE: "The product profile asks for a battery minimum, but the device's battery level cannot be read.",
+  SIGNAL_WEAK: "The device's signal is too weak. Move it closer.",
+  DOWNGRADE_REFUSED: 'The device runs a newer version and the product profile does not allow downgrades.',
+
+  // upgrade
+  DEVICE_SILENT: 'The device stopped answering. Restart it and try again.',
+  DEVICE_NONSENSE: 'The device answers in a way its protocol does not allow.',
+  DEVICE_REJECTED_IMAGE: 'The device refused the image. Check that it is built for this hardware.',
+  DEVICE_ERROR: 'The device reported an error.',
+  DEVICE_BUSY: 'The device is busy or has an upgrade pending that a restart did not clear.',
+  DEVICE_FLASH_ERROR: "The device reported a fault of its flash. Replace the unit's board.",
+  IMAGE_TOO_LARGE: "The image does not fit the device's slot. Check that it is the right product.",
+  IMAGE_SLOT_UNKNOWN: 'The device has no slot for an image that the package holds. Check that it is the right product.',
+  IMAGE_HASH_MISMATCH: 'What arrived on the device is not the image that was sent. Its flash or its link is faulty.',
+  MODE_REFUSED: 'The upgrade mode is not possible for this package on this device. Use mode: confirm.',
+  RESET_FAILED: 'The device did not restart when it was told to.',
+  NOT_BACK_AFTER_RESET: 'The device did not come back after its restart in time. Check its power; do not ship it.',
+  SWAP_REVERTED: 'The device ran the new image and fell back to the old one. The image does not work on this unit.',
+  BOOTLOADER_REJECTED: "The device's bootloader did not start the new image. Its signature or hash does not hold on this unit.",
+  NOT_CONFIRMED: 'The new image runs but could not be made permanent. It would be undone at the next restart.',
+  WRONG_IMAGE_RUNNING: 'The device runs neither the new image nor the one it had. Set it aside.',
+  RETRIES_EXHAUSTED: 'The unit failed as often as the product profile allows.',
+  STOPPED: 'The operator stopped the job.',
+  STATION_INTERRUPTED: 'The station was interrupted during this attempt. The unit is offered again.',
+  INTERNAL: 'The station found a fault of its own. Report it with the log.',
+
+  // records
+  DATA_DIRECTORY_IN_USE: 'Another station uses this data directory. Stop it or choose another with --data.',
+  DATA_DIRECTORY_READ_ONLY: 'The data directory cannot be written. Check its permissions or choose another with --data.',
+  DISK_FULL: 'The disk is full. Free some space: no unit is upgraded without a record.',
+  DATABASE_DAMAGED: 'The database of records is damaged. Restore the backup; do not delete it.',
+  DATABASE_NEWER: 'The database was written by a newer version of the station. Update this one.',
+  RECORD_NOT_FOUND: 'There is no such record.',
+} as const;
+
+/** A stable error code. */
+export type ErrorCode = keyof typeof sentences;
+
+/** An error that an operator or engineer can act on. `detail` is for engineers: what exactly was seen. */
+export class StationError extends Error {
+  readonly code: ErrorCode;
+  /** Whether trying the same again can help without anybody changing anything. */
+  readonly retryable: boolean;
+  readonly detail: string;
+
+  constructor(code: ErrorCode, detail = '', options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(detail ? `${sentences[code]} (${detail})` : sentences[code], { cause: options.cause });
+    this.name = 'StationError';
+    this.code = code;
+    this.detail = detail;
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+/** The error as a StationError: itself, or INTERNAL with the original as its cause. */
+export function asStationError(error: unknown): StationError {
+  if (error instanceof StationError) return error;
+  const detail = error instanceof Error ? error.message : String(error);
+  return new StationError('INTERNAL', detail, { cause: error });
+}

@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { StationError } from '../../contract/errors.ts';
+import { H4Deframer } from './h4.ts';
+import type { HciTransport } from './transport.ts';
+
+/** H4 over any byte stream. Packets written in one turn of the event loop leave as one write. */
+export function h4Transport(stream: Duplex): HciTransport {
+  const deframer = new H4Deframer();
+  let closing = false;
+  let onPacket: (packet: Buffer) => void = () => undefined;
+  let onLost: (reason: string) => void = () => undefined;
+  const lost = (reason: string) => {
+    if (closing) return;
+    closing = true;
+    stream.destroy();
+    onLost(reason);
+  };
+  stream.on('data', (chunk: Buffer) => {
+    let packets: Buffer[];
+    try {
+      packets = deframer.push(chunk);
+    } catch (error) {
+      lost(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    for (const packet of packets) onPacket(packet);
+  });
+  stream.on('error', (error) => lost(error.message));
+  stream.on('close', () => lost('the connection to the controller was closed'));
+  let corked = false;
+  return {
+    send(packet) {
+      if (closing) return;
+      if (!corked) {
+        corked = true;
+        stream.cork();
+        queueMicrotask(() => {
+          corked = false;
+          stream.uncork();
+        });
+      }
+      stream.write(packet);
+    },
+    onPacket(handler) {
+      onPacket = handler;
+    },
+    onLost(handler) {
+      onLost = handler;
+    },
+    async close() {
+      if (closing) return;
+      closing = true;
+      const closed = once(stream, 'close');
+      stream.end();
+      stream.destroy();
+      await closed;
+    },
+  };
+}
+
+/** Where a controller can be reached by stream. */
+export type H4Address = { path: string } | { host: string; port: number };
+
+/** Connects to a controller's socket. @throws StationError RADIO_UNREACHABLE */
+export async function connectH4(address: H4Address): Promise<HciTransport> {
+  const socket = 'path' in address ? connect(address.path) : connect({ ...address, noDelay: true });
+  try {
+    await once(socket, 'connect');
+  } catch (error) {
+    socket.destroy();
+    throw new StationError('RADIO_UNREACHABLE', error instanceof Error ? error.message : '', { cause: error });
+  }
+  return h4Transport(socket);
+}
+
+/** Opens a controller on a serial port (hardware flow control, as H4 demands). @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION */
+export async function openSerial(path: string, baudRate: number): Promise<HciTransport> {
+  const { SerialPort } = await import('serialport');
+  const port = new SerialPort({ path, baudRate, rtscts: true, autoOpen: false });
+  await new Promise<void>((resolve, reject) => {
+    port.open((error) => {
+      if (!error) return resolve();
+      const code = /permission|access denied/i.test(error.message) ? 'RADIO_PERMISSION' : 'RADIO_UNREACHABLE';
+      reject(new StationError(code, error.message, { cause: error }));
+    });
+  });
+  return h4Transport(port);
+}

@@ -1,0 +1,379 @@
+import type { Clock } from '../../clock.ts';
+import { StationError } from '../../contract/errors.ts';
+import { AclScheduler } from './acl-scheduler.ts';
+import {
+  aclFragments,
+  aclPacket,
+  addressText,
+  CID_ATT,
+  CID_SIGNALLING,
+  EVENT,
+  HCI_ACL,
+  HCI_COMMAND,
+  HCI_EVENT,
+  hciCommand,
+  L2capReassembler,
+  LE_EVENT,
+  OPCODE,
+  PB_START,
+  STATUS,
+} from './packets.ts';
+import type { HciTransport } from './transport.ts';
+
+const COMMAND_TIMEOUT_MS = 2000;
+const RESET_TIMEOUT_MS = 5000;
+
+/** ATT octets that the host acts on (Vol 3 Part F, 3.3 and 3.4). */
+const ATT_ERROR_RESPONSE = 0x01;
+const ATT_MTU_REQUEST = 0x02;
+const ATT_MTU_RESPONSE = 0x03;
+const ATT_INDICATION = 0x1d;
+const ATT_CONFIRMATION = 0x1e;
+/** Error codes that noble acts on in ways of its own: 0x04 wedges its queue, the others start its legacy pairing. */
+const CODES_KEPT_FROM_NOBLE = new Set([0x04, 0x05, 0x08, 0x0f]);
+const ATT_UNLIKELY_ERROR = 0x0e;
+const SIGNALLING_PARAMETER_UPDATE_REQUEST = 0x12;
+
+/** Two full PDUs of 251 octets less the L2CAP header: what fills packets best where the device takes it. */
+export const WANTED_MTU = 498;
+
+/** What is known of one link at HCI. */
+export interface HciLink {
+  readonly handle: number;
+  readonly address: string;
+  intervalMs: number;
+  supervisionTimeoutMs: number;
+  phy: '1M' | '2M' | 'coded';
+  dataLength: number;
+  mtu: number;
+  /** Resolves when the MTU exchange has ended, one way or the other. */
+  readonly mtuSettled: Promise<void>;
+  readonly settleMtu: () => void;
+  readonly reassembler: L2capReassembler;
+}
+
+/** What the host tells the radio above. */
+export interface HciHostEvents {
+  /** A device answered a request with an ATT error. */
+  attError(handle: number, code: number): void;
+  /** A link is over. */
+  disconnected(handle: number, reason: number): void;
+  /** A connection attempt ended, successfully or not. */
+  connectionComplete(status: number, handle: number, address: string): void;
+  /** The controller is gone. */
+  lost(reason: string): void;
+}
+
+interface Command {
+  readonly packet: Buffer;
+  /** Ours: the answer goes here and noble does not see it. */
+  readonly answer?: (result: Buffer) => void;
+}
+
+/**
+ * The host side of HCI beneath noble: one command at a time, ACL buffers shared fairly, L2CAP reassembly, MTU, confirmations and the
+ * answers that noble owes its peers. noble sees a controller that behaves; what it would stumble over stays here.
+ */
+export class HciHost {
+  readonly #transport: HciTransport;
+  readonly #clock: Clock;
+  readonly #events: HciHostEvents;
+  readonly #links = new Map<number, HciLink>();
+  readonly #commands: Command[] = [];
+  #inFlight: { command: Command; cancelTimeout: () => void } | null = null;
+  #scheduler: AclScheduler;
+  #aclBytes = 27;
+  #toNoble: (packet: Buffer) => void = () => undefined;
+  #scanParameters = Buffer.of(1, 0x60, 0x00, 0x30, 0x00, 0, 0);
+  #lost = false;
+  /** The controller's public address. */
+  address = '';
+
+  constructor(transport: HciTransport, clock: Clock, events: HciHostEvents) {
+    this.#transport = transport;
+    this.#clock = clock;
+    this.#events = events;
+    this.#scheduler = new AclScheduler(1, (packet) => transport.send(packet));
+    transport.onPacket((packet) => this.#fromController(packet));
+    transport.onLost((reason) => {
+      this.#lost = true;
+      this.#events.lost(reason);
+    });
+  }
+
+  /** Resets the controller and learns what it can hold. @throws StationError RADIO_REFUSED, RADIO_LOST */
+  async start(): Promise<void> {
+    await this.command(OPCODE.RESET, Buffer.alloc(0), RESET_TIMEOUT_MS);
+    const mask = Buffer.alloc(8);
+    mask.writeUInt16LE(0x0fff, 0);
+    await this.command(OPCODE.LE_SET_EVENT_MASK, mask);
+    this.address = addressText((await this.command(OPCODE.READ_BD_ADDR)).subarray(1, 7));
+    const le = await this.command(OPCODE.LE_READ_BUFFER_SIZE);
+    let bytes = le.readUInt16LE(1);
+    let count = le[3]!;
+    if (bytes === 0 || count === 0) {
+      const shared = await this.command(OPCODE.READ_BUFFER_SIZE);
+      bytes = shared.readUInt16LE(1);
+      count = shared.readUInt16LE(4);
+    }
+    this.#aclBytes = bytes;
+    this.#scheduler = new AclScheduler(count, (packet) => this.#transport.send(packet));
+  }
+
+  /** Scan interval and window in milliseconds; noble's own choice, 100 % of the time, is replaced by it. */
+  setScanDuty(intervalMs: number, windowMs: number): void {
+    this.#scanParameters.writeUInt16LE(Math.round(intervalMs / 0.625), 1);
+    this.#scanParameters.writeUInt16LE(Math.round(windowMs / 0.625), 3);
+  }
+
+  link(handle: number): HciLink | undefined {
+    return this.#links.get(handle);
+  }
+
+  /** Packets of a link that wait for a controller buffer. */
+  waiting(handle: number): number {
+    return this.#scheduler.waiting(handle);
+  }
+
+  /** Sends a command of the station's own; resolves with the parameters returned, status first. */
+  command(opcode: number, parameters: Buffer = Buffer.alloc(0), timeoutMs = COMMAND_TIMEOUT_MS): Promise<Buffer> {
+    if (this.#lost) return Promise.reject(new StationError('RADIO_LOST'));
+    return new Promise((resolve, reject) => {
+      const cancel = this.#clock.after(timeoutMs, () => {
+        reject(new StationError('RADIO_REFUSED', `no answer to command 0x${opcode.toString(16)}`));
+      });
+      const answer = (result: Buffer) => {
+        cancel();
+        if (result[0] === STATUS.SUCCESS) resolve(result);
+        else reject(new StationError('RADIO_REFUSED', `command 0x${opcode.toString(16)}: status 0x${result[0]?.toString(16)}`));
+      };
+      this.#queueCommand({ packet: hciCommand(opcode, parameters), answer });
+    });
+  }
+
+  /** Sends an L2CAP PDU; settles when the controller took its last packet, rejects when the link ends first. */
+  send(handle: number, cid: number, payload: Uint8Array): Promise<void> {
+    if (!this.#links.has(handle)) return Promise.reject(new StationError('LINK_LOST', 'the link is over', { retryable: true }));
+    return new Promise((resolve, reject) => {
+      const fragments = aclFragments(handle, cid, payload, this.#aclBytes);
+      const dropped = () => reject(new StationError('LINK_LOST', 'before the data had left', { retryable: true }));
+      const last = fragments.length - 1;
+      this.#scheduler.push(
+        handle,
+        fragments.map((packet, index) => (index === last ? { packet, taken: resolve, dropped } : { packet })),
+      );
+    });
+  }
+
+  /** What noble sends through its ACL streams. A packet for a link that is over goes nowhere. */
+  fromNobleAcl(handle: number, cid: number, data: Buffer): void {
+    const link = this.#links.get(handle);
+    if (!link) return;
+    if (cid === CID_ATT && data[0] === ATT_CONFIRMATION) return;
+    const exchangesMtu = cid === CID_ATT && (data[0] === ATT_MTU_REQUEST || data[0] === ATT_MTU_RESPONSE);
+    const payload = exchangesMtu ? Buffer.of(data[0]!, WANTED_MTU & 0xff, WANTED_MTU >> 8) : data;
+    this.#scheduler.push(handle, aclFragments(handle, cid, payload, this.#aclBytes).map((packet) => ({ packet })));
+  }
+
+  /** The socket that noble sees. */
+  readonly socket = {
+    start: (deliver: (packet: Buffer) => void): void => {
+      this.#toNoble = deliver;
+    },
+    stop: (): void => {
+      this.#toNoble = () => undefined;
+    },
+    write: (packet: Buffer): void => {
+      if (packet[0] !== HCI_COMMAND) return;
+      const opcode = packet.readUInt16LE(1);
+      if (opcode === OPCODE.LE_SET_EVENT_MASK) {
+        this.#queueCommand({ packet: hciCommand(opcode, Buffer.of(0xff, 0x0f, 0, 0, 0, 0, 0, 0)) });
+      } else if (opcode === OPCODE.LE_SET_SCAN_PARAMETERS) {
+        this.#queueCommand({ packet: hciCommand(opcode, this.#scanParameters) });
+      } else {
+        this.#queueCommand({ packet });
+      }
+    },
+  };
+
+  async close(): Promise<void> {
+    this.#lost = true;
+    this.#inFlight?.cancelTimeout();
+    for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.LOCAL_HOST_TERMINATED);
+    await this.#transport.close();
+  }
+
+  /** Gives a link up that the controller will not end. */
+  abandon(handle: number): void {
+    this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
+  }
+
+  #queueCommand(command: Command): void {
+    if (this.#lost) return;
+    this.#commands.push(command);
+    if (!this.#inFlight) this.#nextCommand();
+  }
+
+  #nextCommand(): void {
+    const command = this.#commands.shift();
+    this.#inFlight = null;
+    if (!command) return;
+    const cancelTimeout = this.#clock.after(RESET_TIMEOUT_MS, () => this.#nextCommand());
+    this.#inFlight = { command, cancelTimeout };
+    this.#transport.send(command.packet);
+  }
+
+  #fromController(packet: Buffer): void {
+    if (packet[0] === HCI_ACL) this.#data(packet);
+    else if (packet[0] === HCI_EVENT) this.#event(packet);
+  }
+
+  #event(packet: Buffer): void {
+    switch (packet[1]) {
+      case EVENT.COMMAND_COMPLETE:
+        return this.#answered(packet, packet.readUInt16LE(4), packet.subarray(6));
+      case EVENT.COMMAND_STATUS:
+        return this.#answered(packet, packet.readUInt16LE(5), packet.subarray(3, 4));
+      case EVENT.NUMBER_OF_COMPLETED_PACKETS:
+        for (let i = 0; i < packet[3]!; i++) {
+          this.#scheduler.completed(packet.readUInt16LE(4 + i * 4), packet.readUInt16LE(6 + i * 4));
+        }
+        return;
+      case EVENT.DISCONNECTION_COMPLETE: {
+        if (packet[3] !== STATUS.SUCCESS) return;
+        const handle = packet.readUInt16LE(4);
+        this.#toNoble(packet);
+        this.#endLink(handle, packet[6]!);
+        return;
+      }
+      case EVENT.LE_META:
+        return this.#leEvent(packet);
+      default:
+    }
+  }
+
+  #answered(packet: Buffer, opcode: number, result: Buffer): void {
+    const { command, cancelTimeout } = this.#inFlight ?? {};
+    if (!command || command.packet.readUInt16LE(1) !== opcode) return;
+    cancelTimeout?.();
+    if (command.answer) command.answer(Buffer.from(result));
+    else this.#toNoble(packet);
+    this.#nextCommand();
+  }
+
+  #endLink(handle: number, reason: number): void {
+    if (!this.#links.delete(handle)) return;
+    this.#scheduler.remove(handle);
+    this.#events.disconnected(handle, reason);
+  }
+
+  #leEvent(packet: Buffer): void {
+    switch (packet[3]) {
+      case LE_EVENT.CONNECTION_COMPLETE: {
+        const status = packet[4]!;
+        const handle = packet.readUInt16LE(5);
+        const address = addressText(packet.subarray(9, 15));
+        if (status === STATUS.SUCCESS) {
+          this.#scheduler.add(handle);
+          const { promise: mtuSettled, resolve: settleMtu } = Promise.withResolvers<void>();
+          this.#links.set(handle, {
+            handle,
+            mtuSettled,
+            settleMtu,
+            address,
+            intervalMs: packet.readUInt16LE(15) * 1.25,
+            supervisionTimeoutMs: packet.readUInt16LE(19) * 10,
+            phy: '1M',
+            dataLength: 27,
+            mtu: 23,
+            reassembler: new L2capReassembler(),
+          });
+        }
+        this.#toNoble(packet);
+        this.#events.connectionComplete(status, handle, address);
+        return;
+      }
+      case LE_EVENT.CONNECTION_UPDATE_COMPLETE: {
+        const link = this.#links.get(packet.readUInt16LE(5));
+        if (link && packet[4] === STATUS.SUCCESS) {
+          link.intervalMs = packet.readUInt16LE(7) * 1.25;
+          link.supervisionTimeoutMs = packet.readUInt16LE(11) * 10;
+        }
+        return;
+      }
+      case LE_EVENT.DATA_LENGTH_CHANGE: {
+        const link = this.#links.get(packet.readUInt16LE(4));
+        if (link) link.dataLength = packet.readUInt16LE(6);
+        return;
+      }
+      case LE_EVENT.PHY_UPDATE_COMPLETE: {
+        const link = this.#links.get(packet.readUInt16LE(5));
+        if (link && packet[4] === STATUS.SUCCESS) link.phy = (['1M', '2M', 'coded'] as const)[packet[7]! - 1] ?? '1M';
+        return;
+      }
+      case LE_EVENT.REMOTE_PARAMETER_REQUEST: {
+        const reply = Buffer.of(packet[4]!, packet[5]!, STATUS.UNACCEPTABLE_PARAMETERS);
+        this.#queueCommand({
+          packet: hciCommand(OPCODE.LE_REMOTE_PARAMETER_REQUEST_NEGATIVE_REPLY, reply),
+          answer: () => undefined,
+        });
+        return;
+      }
+      default:
+        this.#toNoble(packet);
+    }
+  }
+
+  #data(packet: Buffer): void {
+    const handle = packet.readUInt16LE(1) & 0x0fff;
+    const link = this.#links.get(handle);
+    const pdu = link?.reassembler.push(packet);
+    if (!link || !pdu) return;
+    if (pdu.cid === CID_SIGNALLING) return this.#signalling(handle, pdu.payload);
+    const payload = pdu.cid === CID_ATT ? this.#att(link, pdu.payload) : pdu.payload;
+    const l2cap = Buffer.allocUnsafe(4 + payload.length);
+    l2cap.writeUInt16LE(payload.length, 0);
+    l2cap.writeUInt16LE(pdu.cid, 2);
+    l2cap.set(payload, 4);
+    this.#toNoble(aclPacket(handle, PB_START, l2cap));
+  }
+
+  /** Acts on an ATT PDU and returns it as noble may see it. */
+  #att(link: HciLink, pdu: Buffer): Buffer {
+    switch (pdu[0]) {
+      case ATT_INDICATION:
+        this.#scheduler.push(link.handle, [
+          { packet: aclFragments(link.handle, CID_ATT, Buffer.of(ATT_CONFIRMATION), this.#aclBytes)[0]! },
+        ]);
+        return pdu;
+      case ATT_MTU_REQUEST:
+      case ATT_MTU_RESPONSE: {
+        if (pdu.length < 3) return pdu;
+        link.mtu = Math.max(23, Math.min(WANTED_MTU, pdu.readUInt16LE(1)));
+        link.settleMtu();
+        return Buffer.of(pdu[0], link.mtu & 0xff, link.mtu >> 8);
+      }
+      case ATT_ERROR_RESPONSE: {
+        if (pdu.length < 5) return pdu;
+        const seen = Buffer.from(pdu);
+        if (CODES_KEPT_FROM_NOBLE.has(pdu[4]!)) seen[4] = ATT_UNLIKELY_ERROR;
+        if (pdu[1] === ATT_MTU_REQUEST) link.settleMtu();
+        else this.#events.attError(link.handle, pdu[4]!);
+        return seen;
+      }
+      default:
+        return pdu;
+    }
+  }
+
+  /**
+   * Answers what noble leaves unanswered on Linux: a request for other connection parameters is refused, because the station chooses
+   * them for bulk transfer (Vol 3 Part A, 4.20 and 4.21).
+   */
+  #signalling(handle: number, payload: Buffer): void {
+    if (payload[0] !== SIGNALLING_PARAMETER_UPDATE_REQUEST || payload.length < 4) return;
+    const refused = Buffer.of(0x13, payload[1]!, 2, 0, 1, 0);
+    const packets = aclFragments(handle, CID_SIGNALLING, refused, this.#aclBytes).map((packet) => ({ packet }));
+    this.#scheduler.push(handle, packets);
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * HCI packets as they cross an H4 transport: the type octet first. Source: Bluetooth Core Specification 5.4, Vol 4 Part A (H4) and
+ * Part E (HCI commands and events).
+ */
+export const HCI_COMMAND = 0x01;
+export const HCI_ACL = 0x02;
+export const HCI_EVENT = 0x04;
+
+const op = (ogf: number, ocf: number) => (ogf << 10) | ocf;
+
+/** Opcodes (Part E, section 7). */
+export const OPCODE = {
+  DISCONNECT: op(1, 0x0006),
+  READ_REMOTE_VERSION: op(1, 0x001d),
+  SET_EVENT_MASK: op(3, 0x0001),
+  RESET: op(3, 0x0003),
+  READ_LE_HOST_SUPPORTED: op(3, 0x006c),
+  WRITE_LE_HOST_SUPPORTED: op(3, 0x006d),
+  READ_LOCAL_VERSION: op(4, 0x0001),
+  READ_SUPPORTED_COMMANDS: op(4, 0x0002),
+  READ_SUPPORTED_FEATURES: op(4, 0x0003),
+  READ_BUFFER_SIZE: op(4, 0x0005),
+  READ_BD_ADDR: op(4, 0x0009),
+  READ_RSSI: op(5, 0x0005),
+  LE_SET_EVENT_MASK: op(8, 0x0001),
+  LE_READ_BUFFER_SIZE: op(8, 0x0002),
+  LE_READ_LOCAL_FEATURES: op(8, 0x0003),
+  LE_SET_RANDOM_ADDRESS: op(8, 0x0005),
+  LE_SET_ADVERTISING_PARAMETERS: op(8, 0x0006),
+  LE_SET_ADVERTISING_DATA: op(8, 0x0008),
+  LE_SET_SCAN_RESPONSE_DATA: op(8, 0x0009),
+  LE_SET_ADVERTISING_ENABLE: op(8, 0x000a),
+  LE_SET_SCAN_PARAMETERS: op(8, 0x000b),
+  LE_SET_SCAN_ENABLE: op(8, 0x000c),
+  LE_CREATE_CONNECTION: op(8, 0x000d),
+  LE_CREATE_CONNECTION_CANCEL: op(8, 0x000e),
+  LE_CONNECTION_UPDATE: op(8, 0x0013),
+  LE_READ_REMOTE_FEATURES: op(8, 0x0016),
+  LE_READ_SUPPORTED_STATES: op(8, 0x001c),
+  LE_REMOTE_PARAMETER_REQUEST_NEGATIVE_REPLY: op(8, 0x0021),
+  LE_SET_DATA_LENGTH: op(8, 0x0022),
+  LE_WRITE_DEFAULT_DATA_LENGTH: op(8, 0x0024),
+  LE_SET_DEFAULT_PHY: op(8, 0x0031),
+  LE_SET_PHY: op(8, 0x0032),
+} as const;
+
+/** Event codes (section 7.7). */
+export const EVENT = {
+  DISCONNECTION_COMPLETE: 0x05,
+  COMMAND_COMPLETE: 0x0e,
+  COMMAND_STATUS: 0x0f,
+  NUMBER_OF_COMPLETED_PACKETS: 0x13,
+  DATA_BUFFER_OVERFLOW: 0x1a,
+  LE_META: 0x3e,
+} as const;
+
+/** Sub-event codes of LE Meta events (section 7.7.65). */
+export const LE_EVENT = {
+  CONNECTION_COMPLETE: 0x01,
+  ADVERTISING_REPORT: 0x02,
+  CONNECTION_UPDATE_COMPLETE: 0x03,
+  READ_REMOTE_FEATURES_COMPLETE: 0x04,
+  REMOTE_PARAMETER_REQUEST: 0x06,
+  DATA_LENGTH_CHANGE: 0x07,
+  PHY_UPDATE_COMPLETE: 0x0c,
+} as const;
+
+/** Status and reason codes (Vol 1 Part F). */
+export const STATUS = {
+  SUCCESS: 0x00,
+  UNKNOWN_COMMAND: 0x01,
+  UNKNOWN_CONNECTION: 0x02,
+  CONNECTION_TIMEOUT: 0x08,
+  COMMAND_DISALLOWED: 0x0c,
+  REMOTE_USER_TERMINATED: 0x13,
+  LOCAL_HOST_TERMINATED: 0x16,
+  UNACCEPTABLE_PARAMETERS: 0x3b,
+  FAILED_TO_ESTABLISH: 0x3e,
+} as const;
+
+/** L2CAP channels of an LE link (Vol 3 Part A, table 2.1). */
+export const CID_ATT = 0x0004;
+export const CID_SIGNALLING = 0x0005;
+
+/** Packet boundary flags of ACL data (Vol 4 Part E, 5.4.2). */
+export const PB_START_NON_FLUSHABLE = 0b00;
+export const PB_CONTINUING = 0b01;
+export const PB_START = 0b10;
+
+/** A command packet. */
+export function hciCommand(opcode: number, parameters: Uint8Array = new Uint8Array()): Buffer {
+  const packet = Buffer.allocUnsafe(4 + parameters.length);
+  packet[0] = HCI_COMMAND;
+  packet.writeUInt16LE(opcode, 1);
+  packet[3] = parameters.length;
+  packet.set(parameters, 4);
+  return packet;
+}
+
+/** An event packet. */
+export function hciEvent(code: number, parameters: Uint8Array): Buffer {
+  const packet = Buffer.allocUnsafe(3 + parameters.length);
+  packet[0] = HCI_EVENT;
+  packet[1] = code;
+  packet[2] = parameters.length;
+  packet.set(parameters, 3);
+  return packet;
+}
+
+/** An LE Meta event packet. */
+export function leEvent(subevent: number, parameters: Uint8Array): Buffer {
+  return hciEvent(EVENT.LE_META, Buffer.concat([Buffer.of(subevent), parameters]));
+}
+
+/** A Command Complete event with one command credit. */
+export function commandComplete(opcode: number, returned: Uint8Array): Buffer {
+  return hciEvent(EVENT.COMMAND_COMPLETE, Buffer.concat([Buffer.of(1, opcode & 0xff, opcode >> 8), returned]));
+}
+
+/** A Command Status event with one command credit. */
+export function commandStatus(opcode: number, status: number): Buffer {
+  return hciEvent(EVENT.COMMAND_STATUS, Buffer.of(status, 1, opcode & 0xff, opcode >> 8));
+}
+
+/** An ACL data packet: handle of 12 bits, packet boundary flag, payload. */
+export function aclPacket(handle: number, boundary: number, payload: Uint8Array): Buffer {
+  const packet = Buffer.allocUnsafe(5 + payload.length);
+  packet[0] = HCI_ACL;
+  packet.writeUInt16LE((handle & 0x0fff) | (boundary << 12), 1);
+  packet.writeUInt16LE(payload.length, 3);
+  packet.set(payload, 5);
+  return packet;
+}
+
+/** Splits an L2CAP PDU (channel and payload) into ACL packets of at most `maxBytes` of data. */
+export function aclFragments(handle: number, cid: number, payload: Uint8Array, maxBytes: number): Buffer[] {
+  const pdu = Buffer.allocUnsafe(4 + payload.length);
+  pdu.writeUInt16LE(payload.length, 0);
+  pdu.writeUInt16LE(cid, 2);
+  pdu.set(payload, 4);
+  const fragments: Buffer[] = [];
+  for (let at = 0; at < pdu.length; at += maxBytes) {
+    const boundary = at === 0 ? PB_START_NON_FLUSHABLE : PB_CONTINUING;
+    fragments.push(aclPacket(handle, boundary, pdu.subarray(at, at + maxBytes)));
+  }
+  return fragments;
+}
+
+/** Joins the ACL packets of one link into L2CAP PDUs (Vol 3 Part A, 7.2.1). Packets that fit no PDU are dropped. */
+export class L2capReassembler {
+  #parts: Buffer[] = [];
+  #missing = 0;
+
+  /** Takes one ACL packet; returns the PDU that it completes, if it does. */
+  push(packet: Buffer): { cid: number; payload: Buffer } | null {
+    const boundary = (packet.readUInt16LE(1) >> 12) & 0b11;
+    const data = packet.subarray(5);
+    if (boundary === PB_CONTINUING) {
+      if (this.#missing === 0) return null;
+      this.#parts.push(data);
+      this.#missing -= data.length;
+    } else {
+      if (data.length < 4) return null;
+      this.#parts = [data];
+      this.#missing = data.readUInt16LE(0) + 4 - data.length;
+    }
+    if (this.#missing > 0) return null;
+    const pdu = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+    this.#parts = [];
+    const overrun = this.#missing < 0;
+    this.#missing = 0;
+    return overrun ? null : { cid: pdu.readUInt16LE(2), payload: pdu.subarray(4) };
+  }
+}
+
+/** `aa:bb:cc:dd:ee:ff` as the six octets HCI carries, least significant first. */
+export function addressBytes(address: string): Buffer {
+  return Buffer.from(address.split(':').reverse().join(''), 'hex');
+}
+
+/** Six octets, least significant first, as `aa:bb:cc:dd:ee:ff`. */
+export function addressText(bytes: Uint8Array): string {
+  return [...bytes].reverse().map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+}

@@ -1,0 +1,374 @@
+import bluetoothHciSocket from '@abandonware/bluetooth-hci-socket';
+import { type Clock, deadline } from '../../clock.ts';
+import { StationError } from '../../contract/errors.ts';
+import { HciHost } from '../hci/hci-host.ts';
+import { CID_ATT, OPCODE } from '../hci/packets.ts';
+import type { HciTransport } from '../hci/transport.ts';
+import type { Advertisement, ConnectOptions, Link, Radio } from '../radio.ts';
+import { createHciNoble, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
+import { type LinkBackend, NobleLink, usualUuid } from './noble-link.ts';
+
+const POWER_ON_TIMEOUT_MS = 10_000;
+const MTU_TIMEOUT_MS = 30_000;
+const CANCEL_TIMEOUT_MS = 2_000;
+const FORGET_AFTER_MS = 30_000;
+const ATT_WRITE_COMMAND = 0x52;
+const SCAN_INTERVAL_MS = 60;
+const SCAN_WINDOW_MS = 40;
+/** Reason codes of a link that one side ended on purpose (Vol 1 Part F). */
+const LOCAL_HOST_TERMINATED = 0x16;
+
+/** noble knows its transports by number only. */
+let nextDeviceId = 1000;
+
+/**
+ * Opens a radio over a controller whose transport is ours: noble on top, the HCI host below.
+ * @throws StationError RADIO_REFUSED, RADIO_LOST
+ */
+export async function openNobleRadio(name: string, transport: HciTransport, clock: Clock): Promise<Radio> {
+  const radio = new NobleRadio(name, transport, clock);
+  try {
+    await radio.start();
+    return radio;
+  } catch (error) {
+    await radio.stop();
+    throw error;
+  }
+}
+
+class NobleRadio implements Radio {
+  readonly name: string;
+  readonly ended: Promise<StationError | null>;
+  readonly #clock: Clock;
+  readonly #host: HciHost;
+  readonly #deviceId = nextDeviceId++;
+  readonly #links = new Map<number, NobleLink>();
+  readonly #listeners = new Set<(advertisement: Advertisement) => void>();
+  readonly #heardAt = new Map<string, number>();
+  #noble: Noble | null = null;
+  #bindings: NobleBindings | null = null;
+  #settleEnded: (reason: StationError | null) => void = () => undefined;
+  #over = false;
+  #scanning = false;
+  #connectsWaiting = 0;
+  #connectTail: Promise<unknown> = Promise.resolve();
+  #onConnectionComplete: ((status: number, handle: number, address: string) => void) | null = null;
+  #cancelPurge: () => void = () => undefined;
+
+  constructor(name: string, transport: HciTransport, clock: Clock) {
+    this.name = name;
+    this.#clock = clock;
+    this.ended = new Promise((resolve) => {
+      this.#settleEnded = resolve;
+    });
+    this.#host = new HciHost(transport, clock, {
+      attError: (handle, code) => this.#links.get(handle)?.attError(code),
+      disconnected: (handle, reason) => this.#linkEnded(handle, reason),
+      connectionComplete: (status, handle, address) => this.#onConnectionComplete?.(status, handle, address),
+      lost: (reason) => this.#finish(new StationError('RADIO_LOST', reason, { retryable: true })),
+    });
+  }
+
+  get address(): string | null {
+    return this.#host.address || null;
+  }
+
+  async start(): Promise<void> {
+    await this.#host.start();
+    this.#host.setScanDuty(SCAN_INTERVAL_MS, SCAN_WINDOW_MS);
+    bluetoothHciSocket.register(this.#deviceId, this.#guardedSocket());
+    const { noble, bindings } = createHciNoble(this.#deviceId);
+    this.#noble = noble;
+    this.#bindings = bindings;
+    const hci = bindings._hci;
+    // noble would poll once a second for ever to see whether the device is up; here a transport that is gone says so.
+    hci.pollIsDevUp = () => {
+      hci._isDevUp = true;
+      hci.setEventMask();
+      hci.setLeEventMask();
+      hci.readLocalVersion();
+      hci.readBdAddr();
+    };
+    // noble's own queue knows one credit for all links and throws for links that are over.
+    hci.writeAclDataPkt = (handle, cid, data) => this.#host.fromNobleAcl(handle, cid, data);
+    keepProcessHandlersOut(bindings);
+    noble.on('warning', () => undefined);
+    noble.on('discover', (peripheral: NoblePeripheral) => this.#discovered(peripheral));
+    const poweredOn = new Promise<void>((resolve, reject) => {
+      noble.on('stateChange', (state: string) => {
+        if (state === 'poweredOn') resolve();
+        else if (state === 'unsupported') reject(new StationError('RADIO_REFUSED', 'no Bluetooth Low Energy'));
+      });
+    });
+    await deadline(this.#clock, POWER_ON_TIMEOUT_MS, poweredOn, () => new StationError('RADIO_REFUSED', 'did not power on'));
+    this.#purgeRegularly();
+  }
+
+  scan(onAdvertisement: (advertisement: Advertisement) => void): () => void {
+    this.#listeners.add(onAdvertisement);
+    this.#steerScan();
+    return () => {
+      this.#listeners.delete(onAdvertisement);
+      this.#steerScan();
+    };
+  }
+
+  async connect(address: string, options: ConnectOptions): Promise<Link> {
+    this.#connectsWaiting += 1;
+    const turn = this.#connectTail.then(() => this.#connectNow(address, options));
+    this.#connectTail = turn.catch(() => undefined);
+    try {
+      const { link, handle } = await turn;
+      await this.#mtuSettled(link, handle, options.signal);
+      return link;
+    } finally {
+      this.#connectsWaiting -= 1;
+      this.#steerScan();
+    }
+  }
+
+  async stop(): Promise<void> {
+    if (this.#over) return;
+    this.#listeners.clear();
+    this.#steerScan();
+    await Promise.all([...this.#links.values()].map((link) => link.disconnect()));
+    this.#finish(null);
+    await this.#host.close();
+  }
+
+  /** noble's parser throws on some malformed packets; that costs the link they came from, not the station. */
+  #guardedSocket() {
+    const { socket } = this.#host;
+    return {
+      start: (deliver: (packet: Buffer) => void) =>
+        socket.start((packet) => {
+          try {
+            deliver(packet);
+          } catch (error) {
+            this.#nobleThrew(packet, error);
+          }
+        }),
+      stop: () => socket.stop(),
+      write: (packet: Buffer) => socket.write(packet),
+    };
+  }
+
+  #nobleThrew(packet: Buffer, error: unknown): void {
+    const detail = error instanceof Error ? error.message : String(error);
+    const link = packet[0] === 0x02 ? this.#links.get(packet.readUInt16LE(1) & 0x0fff) : undefined;
+    if (!link) return;
+    link.end(new StationError('DEVICE_NONSENSE', detail, { cause: error }));
+    this.#peripheralOf(link)?.disconnect();
+  }
+
+  #peripheralOf(link: NobleLink): NoblePeripheral | undefined {
+    return this.#noble?._peripherals[link.address.replaceAll(':', '')];
+  }
+
+  #finish(reason: StationError | null): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#cancelPurge();
+    bluetoothHciSocket.unregister(this.#deviceId);
+    const why = reason ?? new StationError('LINK_CLOSED', 'the radio was stopped');
+    for (const link of this.#links.values()) link.end(why);
+    this.#links.clear();
+    this.#noble?.removeAllListeners();
+    this.#settleEnded(reason);
+  }
+
+  #linkEnded(handle: number, reason: number): void {
+    const link = this.#links.get(handle);
+    if (!link) return;
+    this.#links.delete(handle);
+    const closed = reason === LOCAL_HOST_TERMINATED;
+    const detail = `HCI reason 0x${reason.toString(16).padStart(2, '0')}`;
+    link.end(new StationError(closed ? 'LINK_CLOSED' : 'LINK_LOST', detail, { retryable: !closed }));
+  }
+
+  #discovered(peripheral: NoblePeripheral): void {
+    this.#heardAt.set(peripheral.id, this.#clock.now());
+    const { localName, serviceUuids, manufacturerData } = peripheral.advertisement;
+    const advertisement: Advertisement = {
+      address: peripheral.address,
+      addressType: peripheral.addressType === 'random' ? 'random' : 'public',
+      name: localName ?? null,
+      services: (serviceUuids ?? []).map(usualUuid),
+      manufacturerData: manufacturerData ?? null,
+      rssi: peripheral.rssi,
+    };
+    for (const listener of this.#listeners) listener(advertisement);
+  }
+
+  /** Scans while somebody listens and nobody connects; duplicates are wanted, for RSSI and because noble finds nothing without. */
+  #steerScan(): void {
+    const wanted = this.#listeners.size > 0 && this.#connectsWaiting === 0 && !this.#over;
+    if (wanted === this.#scanning || !this.#noble) return;
+    this.#scanning = wanted;
+    if (wanted) this.#noble.startScanning([], true);
+    else this.#noble.stopScanning();
+  }
+
+  async #connectNow(address: string, options: ConnectOptions): Promise<{ link: NobleLink; handle: number }> {
+    options.signal?.throwIfAborted();
+    if (this.#over) throw new StationError('RADIO_LOST', this.name, { retryable: true });
+    const peripheral = this.#noble?._peripherals[address.replaceAll(':', '')];
+    if (!peripheral) throw new StationError('UNIT_NOT_FOUND', address, { retryable: true });
+    if ([...this.#links.values()].some((link) => link.address === address)) {
+      throw new StationError('ALREADY_CONNECTED', address);
+    }
+    this.#steerScan();
+    const interval = Math.round(options.intervalMs / 1.25);
+    const complete = new Promise<{ link: NobleLink; handle: number } | number>((resolve) => {
+      // The link has to exist before the next packet is looked at: that may already be its end.
+      this.#onConnectionComplete = (status, handle, peer) => {
+        if (status !== 0) resolve(status);
+        else if (peer === address) resolve({ link: this.#newLink(peripheral, handle), handle });
+      };
+    });
+    const lost = this.ended.then((reason): never => {
+      throw reason ?? new StationError('LINK_CLOSED', 'the radio was stopped');
+    });
+    peripheral.connect({
+      minInterval: interval,
+      maxInterval: interval,
+      latency: 0,
+      timeout: Math.round(options.supervisionTimeoutMs / 10),
+    });
+    try {
+      const outcome = await deadline(
+        this.#clock,
+        options.timeoutMs,
+        Promise.race([complete, lost]),
+        () => new StationError('CONNECT_TIMEOUT', address, { retryable: true }),
+        options.signal,
+      );
+      if (typeof outcome !== 'number') return outcome;
+      throw new StationError('CONNECT_FAILED', `${address}: HCI status 0x${outcome.toString(16)}`, { retryable: true });
+    } catch (error) {
+      if (!this.#over) await this.#cancelConnect(peripheral, complete);
+      throw error;
+    } finally {
+      this.#onConnectionComplete = null;
+    }
+  }
+
+  /** Takes a connection request back, and waits until the controller has let it go; a link that came after all is ended. */
+  async #cancelConnect(peripheral: NoblePeripheral, complete: Promise<{ link: NobleLink } | number>): Promise<void> {
+    if (peripheral.state === 'connecting') this.#bindings?.cancelConnect(peripheral.id);
+    try {
+      const outcome = await deadline(this.#clock, CANCEL_TIMEOUT_MS, complete, () => new StationError('CONNECT_TIMEOUT'));
+      if (typeof outcome !== 'number') await outcome.link.disconnect();
+    } catch (error) {
+      if (!(error instanceof StationError)) throw error;
+    }
+  }
+
+  #newLink(peripheral: NoblePeripheral, handle: number): NobleLink {
+    const host = this.#host;
+    const valueHandles = new Map<string, number>();
+    const backend: LinkBackend = {
+      facts: () => {
+        const link = host.link(handle);
+        return {
+          mtu: link?.mtu ?? 23,
+          phy: link?.phy ?? null,
+          dataLength: link?.dataLength ?? null,
+          intervalMs: link?.intervalMs ?? null,
+          supervisionTimeoutMs: link?.supervisionTimeoutMs ?? null,
+        };
+      },
+      queued: () => host.waiting(handle),
+      writeCommand: (service, characteristic, value) => {
+        let valueHandle = valueHandles.get(characteristic);
+        if (valueHandle === undefined) {
+          valueHandle = this.#bindings?._gatts[handle]?._characteristics[service]?.[characteristic]?.valueHandle;
+          if (valueHandle === undefined) return Promise.reject(new StationError('SERVICE_NOT_FOUND', characteristic));
+          valueHandles.set(characteristic, valueHandle);
+        }
+        // Past noble's queue, in which a write without response would wait behind any request that is out.
+        const pdu = Buffer.allocUnsafe(3 + value.length);
+        pdu[0] = ATT_WRITE_COMMAND;
+        pdu.writeUInt16LE(valueHandle, 1);
+        pdu.set(value, 3);
+        return host.send(handle, CID_ATT, pdu);
+      },
+      rssi: async () => {
+        const result = await host.command(OPCODE.READ_RSSI, Buffer.of(handle & 0xff, handle >> 8));
+        const rssi = result.readInt8(3);
+        return rssi === 127 ? null : rssi;
+      },
+      disconnect: () => peripheral.disconnect(),
+      abandon: () => host.abandon(handle),
+    };
+    const link = new NobleLink(peripheral, backend, this.#clock);
+    this.#links.set(handle, link);
+    return link;
+  }
+
+  /** noble says `connected` before the MTU exchange has ended. */
+  async #mtuSettled(link: NobleLink, handle: number, signal?: AbortSignal): Promise<void> {
+    const settled = this.#host.link(handle)?.mtuSettled ?? Promise.resolve();
+    const over = link.ended.then((reason): never => {
+      throw reason;
+    });
+    const onTimeout = () => new StationError('ATT_TIMEOUT', 'MTU exchange', { retryable: true });
+    try {
+      await deadline(this.#clock, MTU_TIMEOUT_MS, Promise.race([settled, over]), onTimeout, signal);
+    } catch (error) {
+      await link.disconnect();
+      throw error;
+    }
+  }
+
+  /** noble never forgets a device; a station that runs for months has to. */
+  #purgeRegularly(): void {
+    this.#cancelPurge = this.#clock.after(FORGET_AFTER_MS, () => {
+      this.#purge();
+      if (!this.#over) this.#purgeRegularly();
+    });
+  }
+
+  #purge(): void {
+    const noble = this.#noble;
+    const bindings = this.#bindings;
+    if (!noble || !bindings) return;
+    const connected = new Set([...this.#links.values()].map((link) => link.address.replaceAll(':', '')));
+    for (const [id, at] of this.#heardAt) {
+      if (connected.has(id) || this.#clock.now() - at < FORGET_AFTER_MS) continue;
+      const peripheral = noble._peripherals[id];
+      if (peripheral && peripheral.state !== 'disconnected' && peripheral.state !== 'error') continue;
+      this.#heardAt.delete(id);
+      delete bindings._gap._discoveries[peripheral?.address ?? ''];
+      for (const table of [
+        noble._peripherals,
+        noble._services,
+        noble._characteristics,
+        noble._descriptors,
+        noble._discoveredPeripheralUUids,
+        bindings._addresses,
+        bindings._addresseTypes,
+        bindings._connectable,
+        bindings.scannable,
+      ]) {
+        delete table[id];
+      }
+    }
+  }
+}
+
+/** noble hangs a SIGINT handler that exits the process, and an exit handler, on every instance; the station ends its radios itself. */
+function keepProcessHandlersOut(bindings: NobleBindings): void {
+  const init = bindings.init.bind(bindings);
+  bindings.init = () => {
+    const before = { SIGINT: process.listeners('SIGINT'), exit: process.listeners('exit') };
+    init();
+    for (const listener of process.listeners('SIGINT')) {
+      if (!before.SIGINT.includes(listener)) process.off('SIGINT', listener);
+    }
+    for (const listener of process.listeners('exit')) {
+      if (!before.exit.includes(listener)) process.off('exit', listener);
+    }
+  };
+}
+

@@ -1,0 +1,30 @@
+import type { Clock } from '../clock.ts';
+import { connectH4, openSerial } from './hci/h4-stream.ts';
+import { openKernelAdapter } from './hci/kernel-adapter.ts';
+import type { HciTransport } from './hci/transport.ts';
+import { openNobleRadio } from './noble/noble-radio.ts';
+import type { Radio } from './radio.ts';
+import type { RadioSpec } from './radio-spec.ts';
+
+/** A radio that is not virtual: virtual ones are started by the host, which then connects to them like any other. */
+export type RealRadioSpec = Exclude<RadioSpec, { kind: 'virtual' }>;
+
+/** Opens the radio that a spec names. @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION, RADIO_REFUSED */
+export async function openRadio(spec: RealRadioSpec, clock: Clock): Promise<Radio> {
+  if (spec.kind === 'system') {
+    const { openSystemRadio } = await import('./noble/system-radio.ts');
+    return openSystemRadio(spec.name, clock);
+  }
+  return openNobleRadio(spec.name, await openTransport(spec), clock);
+}
+
+function openTransport(spec: Exclude<RealRadioSpec, { kind: 'system' }>): Promise<HciTransport> {
+  switch (spec.kind) {
+    case 'kernel':
+      return openKernelAdapter(spec.id);
+    case 'serial':
+      return openSerial(spec.path, spec.baudRate);
+    case 'h4':
+      return connectH4('path' in spec ? { path: spec.path } : { host: spec.host, port: spec.port });
+  }
+}

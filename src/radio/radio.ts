@@ -1,0 +1,97 @@
+import type { StationError } from '../contract/errors.ts';
+
+/**
+ * The radio port: all that the station knows of Bluetooth. Every promise settles: with a value, a StationError, or the link's end.
+ */
+
+/** What was last heard of a device that advertises. */
+export interface Advertisement {
+  /** `aa:bb:cc:dd:ee:ff`; on macOS the system's identifier in its place. */
+  readonly address: string;
+  readonly addressType: 'public' | 'random' | 'unknown';
+  readonly name: string | null;
+  /** Service UUIDs in their usual spelling, lower case. */
+  readonly services: readonly string[];
+  readonly manufacturerData: Buffer | null;
+  /** In dBm. */
+  readonly rssi: number;
+}
+
+/** How a connection is asked for. */
+export interface ConnectOptions {
+  readonly intervalMs: number;
+  readonly supervisionTimeoutMs: number;
+  /** Gives up after this long, waiting for other connection attempts of the same radio not counted. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+/** One radio: an adapter that scans and connects. */
+export interface Radio {
+  /** As it was named: `virtual`, `hci:0`, `h4:tcp:localhost:9000` … */
+  readonly name: string;
+  /** The controller's own address, where it is known. */
+  readonly address: string | null;
+  /** Hears advertisements until the returned function is called. Several may listen at once. */
+  scan(onAdvertisement: (advertisement: Advertisement) => void): () => void;
+  /**
+   * Connects to a device that has been heard. MTU and all are settled when it resolves.
+   * @throws StationError CONNECT_TIMEOUT, CONNECT_FAILED, ALREADY_CONNECTED, UNIT_NOT_FOUND, RADIO_LOST
+   */
+  connect(address: string, options: ConnectOptions): Promise<Link>;
+  /** Resolves when the radio is gone for good, with the reason; with null after `stop`. */
+  readonly ended: Promise<StationError | null>;
+  /** Ends all links and lets go of the adapter. */
+  stop(): Promise<void>;
+}
+
+/** A characteristic of a connected device. */
+export interface Characteristic {
+  readonly service: string;
+  readonly uuid: string;
+  readonly properties: readonly string[];
+}
+
+/** What the link has reached. Times in milliseconds; null where the platform does not tell. */
+export interface LinkFacts {
+  readonly mtu: number;
+  readonly phy: '1M' | '2M' | 'coded' | null;
+  /** Octets of payload in a link-layer PDU towards the device. */
+  readonly dataLength: number | null;
+  readonly intervalMs: number | null;
+  readonly supervisionTimeoutMs: number | null;
+}
+
+/** Which of a write's bytes are bytes of an image, so that a frame log need not keep them again. */
+export interface ImageBytes {
+  /** The image's index in the package. */
+  readonly image: number;
+  /** Where in the image they stand. */
+  readonly offset: number;
+  /** Where in the write they begin; they reach to its end. */
+  readonly at: number;
+}
+
+/** A connection to one device. */
+export interface Link {
+  readonly address: string;
+  facts(): LinkFacts;
+  /** Packets that wait on this side for the controller to take them. */
+  readonly queued: number;
+  /** @throws StationError SERVICE_NOT_FOUND when service or characteristic is not there */
+  characteristic(service: string, uuid: string): Promise<Characteristic>;
+  /** @throws StationError ATT_ERROR, ENCRYPTION_REQUIRED, ATT_TIMEOUT or the link's end; so do `write` and `subscribe` */
+  read(characteristic: Characteristic): Promise<Buffer>;
+  /** Write with response. */
+  write(characteristic: Characteristic, value: Buffer): Promise<void>;
+  /** Write without response; settles when the controller took it. At most MTU − 3 octets. */
+  writeCommand(characteristic: Characteristic, value: Buffer, imageBytes?: ImageBytes): Promise<void>;
+  /** Hears notifications and indications; `onValue` is called at once and in order of arrival. */
+  subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void>;
+  /** Signal strength in dBm, null where the platform does not tell. */
+  rssi(): Promise<number | null>;
+  /** Resolves when the link is over, with the reason: LINK_LOST, LINK_CLOSED, RADIO_LOST, DEVICE_NONSENSE. */
+  readonly ended: Promise<StationError>;
+  /** Ends the link; resolves when it is over, whatever state it was in. */
+  disconnect(): Promise<void>;
+}

@@ -1,0 +1,215 @@
+/**
+ * An ATT server over a fixed attribute table. Source: Core 5.4, Vol 3 Part F (ATT) and Part G (GATT). Pure: PDUs in, PDUs out.
+ */
+export const ATT = {
+  ERROR_RESPONSE: 0x01,
+  MTU_REQUEST: 0x02,
+  MTU_RESPONSE: 0x03,
+  FIND_INFORMATION_REQUEST: 0x04,
+  FIND_INFORMATION_RESPONSE: 0x05,
+  READ_BY_TYPE_REQUEST: 0x08,
+  READ_BY_TYPE_RESPONSE: 0x09,
+  READ_REQUEST: 0x0a,
+  READ_RESPONSE: 0x0b,
+  READ_BLOB_REQUEST: 0x0c,
+  READ_BLOB_RESPONSE: 0x0d,
+  READ_BY_GROUP_REQUEST: 0x10,
+  READ_BY_GROUP_RESPONSE: 0x11,
+  WRITE_REQUEST: 0x12,
+  WRITE_RESPONSE: 0x13,
+  NOTIFICATION: 0x1b,
+  INDICATION: 0x1d,
+  CONFIRMATION: 0x1e,
+  WRITE_COMMAND: 0x52,
+} as const;
+
+/** ATT error codes (Part F, table 3.4). */
+export const ATT_ERROR = {
+  INVALID_HANDLE: 0x01,
+  READ_NOT_PERMITTED: 0x02,
+  WRITE_NOT_PERMITTED: 0x03,
+  REQUEST_NOT_SUPPORTED: 0x06,
+  INVALID_OFFSET: 0x07,
+  ATTRIBUTE_NOT_FOUND: 0x0a,
+} as const;
+
+/** A characteristic as a device declares it. */
+export interface CharacteristicDeclaration {
+  readonly uuid: string;
+  readonly properties: readonly ('read' | 'write' | 'writeWithoutResponse' | 'notify' | 'indicate')[];
+  readonly read?: () => Buffer;
+  /** Returns an ATT error code to refuse a write with response. */
+  readonly write?: (value: Buffer) => number | void;
+}
+
+/** A primary service as a device declares it. */
+export interface ServiceDeclaration {
+  readonly uuid: string;
+  readonly characteristics: readonly CharacteristicDeclaration[];
+}
+
+interface Attribute {
+  readonly handle: number;
+  readonly type: Buffer;
+  readonly groupEnd: number;
+  read?: () => Buffer;
+  write?: (value: Buffer) => number | void;
+}
+
+const PROPERTY = { read: 0x02, writeWithoutResponse: 0x04, write: 0x08, notify: 0x10, indicate: 0x20 };
+const PRIMARY_SERVICE = Buffer.of(0x00, 0x28);
+const CHARACTERISTIC = Buffer.of(0x03, 0x28);
+const CLIENT_CONFIGURATION = Buffer.of(0x02, 0x29);
+
+/** A UUID as ATT carries it: 2 or 16 octets, least significant first. */
+export function uuidBytes(uuid: string): Buffer {
+  return Buffer.from(uuid.replaceAll('-', ''), 'hex').reverse();
+}
+
+/** The server's side of one link. */
+export class AttServer {
+  readonly #attributes: Attribute[] = [];
+  readonly #values = new Map<string, number>();
+  readonly #configurations = new Map<string, number>();
+  readonly #maxMtu: number;
+  mtu = 23;
+
+  constructor(services: readonly ServiceDeclaration[], maxMtu: number) {
+    this.#maxMtu = maxMtu;
+    for (const service of services) this.#addService(service);
+  }
+
+  /** The value handle of a characteristic. */
+  valueHandle(uuid: string): number {
+    return this.#values.get(uuid) ?? 0;
+  }
+
+  /** Bit 0: notifications enabled, bit 1: indications. */
+  configuration(uuid: string): number {
+    return this.#configurations.get(uuid) ?? 0;
+  }
+
+  /** A notification of a characteristic's value, cut to the MTU. */
+  notification(uuid: string, value: Uint8Array): Buffer {
+    const handle = this.valueHandle(uuid);
+    const head = Buffer.of(ATT.NOTIFICATION, handle & 0xff, handle >> 8);
+    return Buffer.concat([head, value.subarray(0, this.mtu - 3)]);
+  }
+
+  /** Takes a request or command; returns the answer, null where none is due. */
+  handle(pdu: Buffer): Buffer | null {
+    switch (pdu[0]) {
+      case ATT.MTU_REQUEST:
+        this.mtu = Math.max(23, Math.min(pdu.readUInt16LE(1), this.#maxMtu));
+        return Buffer.of(ATT.MTU_RESPONSE, this.#maxMtu & 0xff, this.#maxMtu >> 8);
+      case ATT.READ_BY_GROUP_REQUEST:
+        return this.#readByType(pdu, ATT.READ_BY_GROUP_RESPONSE, true);
+      case ATT.READ_BY_TYPE_REQUEST:
+        return this.#readByType(pdu, ATT.READ_BY_TYPE_RESPONSE, false);
+      case ATT.FIND_INFORMATION_REQUEST:
+        return this.#findInformation(pdu);
+      case ATT.READ_REQUEST:
+        return this.#read(pdu, 0, ATT.READ_RESPONSE);
+      case ATT.READ_BLOB_REQUEST:
+        return this.#read(pdu, pdu.readUInt16LE(3), ATT.READ_BLOB_RESPONSE);
+      case ATT.WRITE_REQUEST: {
+        const refusal = this.#write(pdu);
+        return refusal === 0 ? Buffer.of(ATT.WRITE_RESPONSE) : error(pdu[0], pdu.readUInt16LE(1), refusal);
+      }
+      case ATT.WRITE_COMMAND:
+        this.#write(pdu);
+        return null;
+      case ATT.CONFIRMATION:
+        return null;
+      default:
+        return error(pdu[0] ?? 0, 0, ATT_ERROR.REQUEST_NOT_SUPPORTED);
+    }
+  }
+
+  #addService(service: ServiceDeclaration): void {
+    const start = this.#attributes.length + 1;
+    const members: Omit<Attribute, 'groupEnd'>[] = [];
+    let handle = start;
+    const add = (type: Buffer, access: Pick<Attribute, 'read' | 'write'>) => {
+      members.push({ handle: handle++, type, ...access });
+    };
+    add(PRIMARY_SERVICE, { read: () => uuidBytes(service.uuid) });
+    for (const characteristic of service.characteristics) {
+      const bits = characteristic.properties.reduce((sum, property) => sum | PROPERTY[property], 0);
+      const valueHandle = handle + 1;
+      const declaration = Buffer.concat([
+        Buffer.of(bits, valueHandle & 0xff, valueHandle >> 8),
+        uuidBytes(characteristic.uuid),
+      ]);
+      add(CHARACTERISTIC, { read: () => declaration });
+      const { read, write } = characteristic;
+      add(uuidBytes(characteristic.uuid), { ...(read && { read }), ...(write && { write }) });
+      this.#values.set(characteristic.uuid, valueHandle);
+      if (bits & (PROPERTY.notify | PROPERTY.indicate)) {
+        add(CLIENT_CONFIGURATION, {
+          read: () => Buffer.of(this.configuration(characteristic.uuid), 0),
+          write: (value) => void this.#configurations.set(characteristic.uuid, value[0] ?? 0),
+        });
+      }
+    }
+    for (const member of members) this.#attributes.push({ ...member, groupEnd: handle - 1 });
+  }
+
+  #inRange(pdu: Buffer): Attribute[] {
+    const start = pdu.readUInt16LE(1);
+    const end = pdu.readUInt16LE(3);
+    return this.#attributes.filter((attribute) => attribute.handle >= start && attribute.handle <= end);
+  }
+
+  #readByType(pdu: Buffer, response: number, grouped: boolean): Buffer {
+    const type = pdu.subarray(5);
+    const items: Buffer[] = [];
+    for (const attribute of this.#inRange(pdu)) {
+      if (!attribute.type.equals(type) || !attribute.read) continue;
+      const head = Buffer.alloc(grouped ? 4 : 2);
+      head.writeUInt16LE(attribute.handle, 0);
+      if (grouped) head.writeUInt16LE(attribute.groupEnd, 2);
+      const item = Buffer.concat([head, attribute.read()]).subarray(0, this.mtu - 2);
+      const used = 2 + items.reduce((sum, each) => sum + each.length, 0);
+      if (items.length > 0 && (item.length !== items[0]!.length || used + item.length > this.mtu)) break;
+      items.push(item);
+    }
+    const first = items[0];
+    if (!first) return error(pdu[0]!, pdu.readUInt16LE(1), ATT_ERROR.ATTRIBUTE_NOT_FOUND);
+    return Buffer.concat([Buffer.of(response, first.length), ...items]);
+  }
+
+  #findInformation(pdu: Buffer): Buffer {
+    const found = this.#inRange(pdu);
+    const width = found[0]?.type.length;
+    if (!width) return error(pdu[0]!, pdu.readUInt16LE(1), ATT_ERROR.ATTRIBUTE_NOT_FOUND);
+    const fitting = Math.floor((this.mtu - 2) / (2 + width));
+    const run = found.slice(0, fitting);
+    const differs = run.findIndex((attribute) => attribute.type.length !== width);
+    const items = (differs < 0 ? run : run.slice(0, differs)).map(({ handle, type }) =>
+      Buffer.concat([Buffer.of(handle & 0xff, handle >> 8), type]),
+    );
+    return Buffer.concat([Buffer.of(ATT.FIND_INFORMATION_RESPONSE, width === 2 ? 1 : 2), ...items]);
+  }
+
+  #read(pdu: Buffer, offset: number, response: number): Buffer {
+    const handle = pdu.readUInt16LE(1);
+    const attribute = this.#attributes[handle - 1];
+    if (!attribute) return error(pdu[0]!, handle, ATT_ERROR.INVALID_HANDLE);
+    if (!attribute.read) return error(pdu[0]!, handle, ATT_ERROR.READ_NOT_PERMITTED);
+    const value = attribute.read();
+    if (offset > value.length) return error(pdu[0]!, handle, ATT_ERROR.INVALID_OFFSET);
+    return Buffer.concat([Buffer.of(response), value.subarray(offset, offset + this.mtu - 1)]);
+  }
+
+  #write(pdu: Buffer): number {
+    const attribute = this.#attributes[pdu.readUInt16LE(1) - 1];
+    if (!attribute) return ATT_ERROR.INVALID_HANDLE;
+    if (!attribute.write) return ATT_ERROR.WRITE_NOT_PERMITTED;
+    return attribute.write(pdu.subarray(3)) ?? 0;
+  }
+}
+
+function error(opcode: number, handle: number, code: number): Buffer {
+  return Buffer.of(ATT.ERROR_RESPONSE, opcode, handle & 0xff, handle >> 8, code);
+}

@@ -1,0 +1,37 @@
+import type { FaultDescription } from '../contract/tray-file.ts';
+
+type Act = FaultDescription['do'];
+
+/** The faults of one virtual device and how often each has still to happen. */
+export class Faults {
+  readonly #faults: { description: FaultDescription; left: number; count: number }[];
+
+  constructor(descriptions: readonly FaultDescription[]) {
+    this.#faults = descriptions.map((description) => ({
+      description,
+      left: description.times ?? Number.POSITIVE_INFINITY,
+      count: 0,
+    }));
+  }
+
+  /** Whether the fault happens now, at a named step; uses it up. */
+  happens(act: Act, step: 'connect' | 'boot' | 'confirm' | 'always'): boolean {
+    return this.#use(act, ({ at }) => at === step || at === 'always');
+  }
+
+  /** Whether the fault happens while the image bytes `from` up to `to` are received; uses it up. */
+  happensBetween(act: Act, from: number, to: number): boolean {
+    return this.#use(act, ({ at }) => typeof at === 'object' && at.bytes >= from && at.bytes < to);
+  }
+
+  #use(act: Act, applies: (description: FaultDescription) => boolean): boolean {
+    for (const fault of this.#faults) {
+      if (fault.description.do !== act || fault.left <= 0 || !applies(fault.description)) continue;
+      fault.count += 1;
+      if (fault.count % fault.description.every !== 0) continue;
+      fault.left -= 1;
+      return true;
+    }
+    return false;
+  }
+}

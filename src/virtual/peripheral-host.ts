@@ -1,0 +1,201 @@
+import {
+  aclFragments,
+  addressBytes,
+  CID_ATT,
+  EVENT,
+  HCI_ACL,
+  HCI_EVENT,
+  hciCommand,
+  L2capReassembler,
+  LE_EVENT,
+  OPCODE,
+} from '../radio/hci/packets.ts';
+import { AttServer, type ServiceDeclaration, uuidBytes } from './att-server.ts';
+
+/** The H4 side of a controller, as a host sees it: the ether's own or any other. */
+export interface HciPort {
+  send(packet: Buffer): void;
+  onPacket(handler: (packet: Buffer) => void): void;
+}
+
+/** What a peripheral shows and asks for. */
+export interface PeripheralSetup {
+  readonly name: string;
+  /** A static random address. */
+  readonly address: string;
+  readonly advertisedService: string;
+  readonly advertisingMs: number;
+  readonly services: readonly ServiceDeclaration[];
+  readonly mtu: number;
+  readonly dataLength: number;
+  readonly phy: '1M' | '2M';
+  readonly onConnected?: () => void;
+  readonly onDisconnected?: () => void;
+}
+
+/**
+ * A small peripheral host stack: advertises, accepts one connection, serves GATT. It speaks only HCI, so that it runs on the virtual
+ * ether and on any other H4 controller alike.
+ */
+export class PeripheralHost {
+  readonly #port: HciPort;
+  #setup: PeripheralSetup | null = null;
+  #att: AttServer | null = null;
+  #handle: number | null = null;
+  #reassembler = new L2capReassembler();
+  #aclBytes = 27;
+  #credits = 0;
+  #onWire = 0;
+  #queue: Buffer[] = [];
+  #commands: Buffer[] = [];
+  #commandOut = false;
+
+  constructor(port: HciPort) {
+    this.#port = port;
+    port.onPacket((packet) => this.#received(packet));
+  }
+
+  get connected(): boolean {
+    return this.#handle !== null;
+  }
+
+  /** The GATT server of the present link. */
+  get att(): AttServer | null {
+    return this.#att;
+  }
+
+  /** Resets the controller and begins to advertise. */
+  start(setup: PeripheralSetup): void {
+    this.stop();
+    this.#setup = setup;
+    this.#command(OPCODE.RESET);
+    const mask = Buffer.alloc(8);
+    mask.writeUInt16LE(0x087f, 0);
+    this.#command(OPCODE.LE_SET_EVENT_MASK, mask);
+    this.#command(OPCODE.LE_READ_BUFFER_SIZE);
+    this.#command(OPCODE.LE_SET_RANDOM_ADDRESS, addressBytes(setup.address));
+    const units = Math.round(setup.advertisingMs / 0.625);
+    const parameters = Buffer.alloc(15);
+    parameters.writeUInt16LE(units, 0);
+    parameters.writeUInt16LE(units, 2);
+    parameters[5] = 1;
+    parameters[13] = 0x07;
+    this.#command(OPCODE.LE_SET_ADVERTISING_PARAMETERS, parameters);
+    const service = uuidBytes(setup.advertisedService);
+    const complete = service.length === 2 ? 0x03 : 0x07;
+    this.#command(OPCODE.LE_SET_ADVERTISING_DATA, advertisement([[0x01, Buffer.of(0x06)], [complete, service]]));
+    this.#command(OPCODE.LE_SET_SCAN_RESPONSE_DATA, advertisement([[0x09, Buffer.from(setup.name)]]));
+    this.#advertise();
+  }
+
+  /** Forgets link and set-up; the controller is left to whoever stopped it. */
+  stop(): void {
+    this.#setup = null;
+    this.#commands = [];
+    this.#commandOut = false;
+    this.#forgetLink();
+  }
+
+  /** Sends a notification if the central has subscribed. */
+  notify(uuid: string, value: Uint8Array): boolean {
+    if (!this.#att || (this.#att.configuration(uuid) & 1) === 0) return false;
+    this.#sendAtt(this.#att.notification(uuid, value));
+    return true;
+  }
+
+  #advertise(): void {
+    this.#command(OPCODE.LE_SET_ADVERTISING_ENABLE, Buffer.of(1));
+  }
+
+  /** One command at a time, as a host with one command credit must. */
+  #command(opcode: number, parameters?: Uint8Array): void {
+    this.#commands.push(hciCommand(opcode, parameters));
+    if (!this.#commandOut) this.#nextCommand();
+  }
+
+  #nextCommand(): void {
+    const command = this.#commands.shift();
+    this.#commandOut = command !== undefined;
+    if (command) this.#port.send(command);
+  }
+
+  #received(packet: Buffer): void {
+    if (!this.#setup) return;
+    if (packet[0] === HCI_ACL) return this.#data(packet);
+    if (packet[0] !== HCI_EVENT) return;
+    switch (packet[1]) {
+      case EVENT.COMMAND_COMPLETE:
+        if (packet.readUInt16LE(4) === OPCODE.LE_READ_BUFFER_SIZE && packet[6] === 0) {
+          this.#aclBytes = packet.readUInt16LE(7) || 27;
+          this.#credits = packet[9] || 1;
+        }
+        return this.#nextCommand();
+      case EVENT.COMMAND_STATUS:
+        return this.#nextCommand();
+      case EVENT.NUMBER_OF_COMPLETED_PACKETS:
+        for (let i = 0; i < packet[3]!; i++) this.#onWire -= packet.readUInt16LE(6 + i * 4);
+        return this.#flush();
+      case EVENT.DISCONNECTION_COMPLETE:
+        if (packet.readUInt16LE(4) !== this.#handle) return;
+        this.#forgetLink();
+        this.#setup.onDisconnected?.();
+        if (this.#setup) this.#advertise();
+        return;
+      case EVENT.LE_META:
+        if (packet[3] === LE_EVENT.CONNECTION_COMPLETE && packet[4] === 0) this.#connected(packet.readUInt16LE(5));
+    }
+  }
+
+  #connected(handle: number): void {
+    const setup = this.#setup!;
+    this.#handle = handle;
+    this.#att = new AttServer(setup.services, setup.mtu);
+    if (setup.dataLength > 27) {
+      const parameters = Buffer.alloc(6);
+      parameters.writeUInt16LE(handle, 0);
+      parameters.writeUInt16LE(setup.dataLength, 2);
+      parameters.writeUInt16LE(17040, 4);
+      this.#command(OPCODE.LE_SET_DATA_LENGTH, parameters);
+    }
+    if (setup.phy === '2M') this.#command(OPCODE.LE_SET_PHY, Buffer.of(handle & 0xff, handle >> 8, 0, 2, 2, 0, 0));
+    setup.onConnected?.();
+  }
+
+  #forgetLink(): void {
+    this.#handle = null;
+    this.#att = null;
+    this.#queue = [];
+    this.#onWire = 0;
+    this.#reassembler = new L2capReassembler();
+  }
+
+  #data(packet: Buffer): void {
+    if ((packet.readUInt16LE(1) & 0x0fff) !== this.#handle || !this.#att) return;
+    const pdu = this.#reassembler.push(packet);
+    if (pdu?.cid !== CID_ATT) return;
+    const answer = this.#att.handle(pdu.payload);
+    if (answer) this.#sendAtt(answer);
+  }
+
+  #sendAtt(pdu: Buffer): void {
+    if (this.#handle === null) return;
+    this.#queue.push(...aclFragments(this.#handle, CID_ATT, pdu, this.#aclBytes));
+    this.#flush();
+  }
+
+  #flush(): void {
+    while (this.#queue.length > 0 && this.#onWire < this.#credits) {
+      this.#onWire += 1;
+      this.#port.send(this.#queue.shift()!);
+    }
+  }
+}
+
+/** Advertising data as HCI wants it: length, then 31 octets (Vol 3 Part C, section 11). */
+function advertisement(fields: [number, Buffer][]): Buffer {
+  const data = Buffer.concat(fields.flatMap(([type, value]) => [Buffer.of(value.length + 1, type), value]));
+  const out = Buffer.alloc(32);
+  out[0] = Math.min(data.length, 31);
+  data.copy(out, 1, 0, 31);
+  return out;
+}

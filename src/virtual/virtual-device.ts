@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto';
+import type { Clock } from '../clock.ts';
+import { SMP_SERVICE_UUID } from '../contract/product-file.ts';
+import type { DeviceDescription } from '../contract/tray-file.ts';
+import { buildImage } from '../firmware/build-image.ts';
+import { formatVersion, type ImageVersion, parseVersion } from '../firmware/mcuboot-image.ts';
+import type { ServiceDeclaration } from './att-server.ts';
+import type { Faults } from './faults.ts';
+import { ImageSlots, listed } from './image-slots.ts';
+import { type HciPort, PeripheralHost } from './peripheral-host.ts';
+import { SmpServer } from './smp-server.ts';
+
+const SMP_CHARACTERISTIC_UUID = 'da2e7828-fbce-4e01-ae9e-260174997c48';
+const INITIAL_PAYLOAD_BYTES = 8192;
+
+/** What the surroundings can do to a device's radio. */
+export interface DeviceRadio {
+  /** Off the air at once, as at a restart. */
+  vanish(): void;
+  /** The present link goes dead; both sides notice by supervision timeout. */
+  silence(): void;
+  /** Connection requests go unanswered. */
+  refuseConnections(refuse: boolean): void;
+}
+
+/** A virtual device: a peripheral host stack, an SMP server, flash and an MCUboot-like bootloader. */
+export class VirtualDevice {
+  readonly description: DeviceDescription;
+  readonly #host: PeripheralHost;
+  readonly #radio: DeviceRadio;
+  readonly #clock: Clock;
+  readonly #faults: Faults;
+  readonly #log: (line: string) => void;
+  readonly #images: ImageSlots[];
+  #server: SmpServer | null = null;
+  #boots = 0;
+  #cancelBoot: () => void = () => undefined;
+
+  constructor(
+    description: DeviceDescription,
+    around: { port: HciPort; radio: DeviceRadio; clock: Clock; faults: Faults; log: (line: string) => void },
+  ) {
+    this.description = description;
+    this.#host = new PeripheralHost(around.port);
+    this.#radio = around.radio;
+    this.#clock = around.clock;
+    this.#faults = around.faults;
+    this.#log = around.log;
+    const version = parseVersion(description.image)!;
+    this.#images = Array.from({ length: description.cores }, (_, image) => {
+      const initial = initialImage(version, image);
+      return new ImageSlots(description.slotKiB * 1024, initial, description.cores === 2);
+    });
+  }
+
+  /** Power on. */
+  start(): void {
+    this.#log(`*** Booting MCUboot ***`);
+    const running = listed(this.#images[0]!.primary);
+    this.#log(`app: image ${running?.version} ${running?.hash.toString('hex').slice(0, 16)}`);
+    this.#server = new SmpServer({
+      description: this.description,
+      images: this.#images,
+      faults: this.#faults,
+      clock: this.#clock,
+      notify: (frame) => this.#notify(frame),
+      log: this.#log,
+      restart: (afterMs) => this.#restart(afterMs),
+      dropLink: () => this.#radio.silence(),
+    });
+    this.#radio.refuseConnections(this.#faults.happens('refuse-connect', 'connect'));
+    this.#host.start({
+      name: `${this.description.namePrefix}${this.description.serial}`,
+      address: this.#address(),
+      advertisedService: SMP_SERVICE_UUID,
+      advertisingMs: this.description.advertisingMs,
+      services: this.#services(),
+      mtu: this.description.mtu,
+      dataLength: this.description.dataLength,
+      phy: this.description.phy,
+      onConnected: () => {
+        this.#log('bt: connected');
+        if (this.#faults.happens('drop-link', 'connect')) this.#radio.silence();
+      },
+      onDisconnected: () => {
+        this.#log('bt: disconnected');
+        this.#server?.linkEnded();
+      },
+    });
+  }
+
+  /** Power off. */
+  stop(): void {
+    this.#cancelBoot();
+    this.#server?.stop();
+    this.#server = null;
+    this.#host.stop();
+  }
+
+  #restart(afterMs: number): void {
+    if (this.#faults.happens('no-reboot', 'boot')) return;
+    this.#cancelBoot = this.#clock.after(afterMs, () => {
+      this.stop();
+      this.#radio.vanish();
+      this.#log('sys: restart');
+      const bootMs = this.description.bootMs + this.#boot();
+      this.#boots += 1;
+      if (this.#faults.happens('never-back', 'boot')) return;
+      this.#cancelBoot = this.#clock.after(bootMs, () => this.start());
+    });
+  }
+
+  /** Runs the bootloader over all images; returns the time that swapping takes. */
+  #boot(): number {
+    const pending = this.#images.some((slots) => slots.pending !== 'none');
+    const rejects = pending && this.#faults.happens('reject-image', 'boot');
+    const results = this.#images.map((slots) => slots.boot(rejects));
+    this.#log(`mcuboot: ${results.join(', ')}`);
+    if (results[0] === 'swapped' && this.#faults.happens('revert', 'boot')) {
+      this.#log('app: fault, restarting');
+      this.#images.map((slots) => {
+        slots.confirmed = false;
+        return slots.boot(false);
+      });
+      return this.description.swapMs * 2 + this.description.bootMs;
+    }
+    return results.includes('swapped') || results.includes('reverted') ? this.description.swapMs : 0;
+  }
+
+  #notify(frame: Buffer): void {
+    const bytes = (this.#host.att?.mtu ?? 23) - 3;
+    for (let at = 0; at < frame.length; at += bytes) {
+      this.#host.notify(SMP_CHARACTERISTIC_UUID, frame.subarray(at, at + bytes));
+    }
+  }
+
+  #address(): string {
+    const { address, serial, newAddressAfterReboot } = this.description;
+    if (address && !(newAddressAfterReboot && this.#boots > 0)) return address;
+    const digest = createHash('sha256').update(`${serial}/${newAddressAfterReboot ? this.#boots : 0}`).digest();
+    digest[0]! |= 0xc0;
+    return [...digest.subarray(0, 6)].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+  }
+
+  #services(): ServiceDeclaration[] {
+    const { description } = this;
+    const services: ServiceDeclaration[] = [
+      {
+        uuid: '1800',
+        characteristics: [
+          { uuid: '2a00', properties: ['read'], read: () => Buffer.from(`${description.namePrefix}${description.serial}`) },
+        ],
+      },
+      {
+        uuid: SMP_SERVICE_UUID,
+        characteristics: [
+          {
+            uuid: SMP_CHARACTERISTIC_UUID,
+            properties: ['writeWithoutResponse', 'notify'],
+            write: (value) => this.#server?.write(value),
+          },
+        ],
+      },
+    ];
+    if (description.dis) {
+      const serial = Buffer.from(description.serial ?? '');
+      services.push({ uuid: '180a', characteristics: [{ uuid: '2a25', properties: ['read'], read: () => serial }] });
+    }
+    if (description.battery !== undefined) {
+      const level = Buffer.of(description.battery);
+      services.push({ uuid: '180f', characteristics: [{ uuid: '2a19', properties: ['read'], read: () => level }] });
+    }
+    return services;
+  }
+}
+
+/** The image that a device has from its making: its content is its version. */
+function initialImage(version: ImageVersion, index: number): Buffer {
+  const text = `virtual device, image ${index}, version ${formatVersion(version)} `;
+  return buildImage({ payload: Buffer.alloc(INITIAL_PAYLOAD_BYTES, text), version });
+}

@@ -1,0 +1,212 @@
+import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { type Clock, systemClock } from '../clock.ts';
+import { StationError } from '../contract/errors.ts';
+import { type DeviceDescription, type TrayFile, trayDevices } from '../contract/tray-file.ts';
+import { H4Deframer } from '../radio/hci/h4.ts';
+import { hciCommand, OPCODE } from '../radio/hci/packets.ts';
+import type { VirtualController } from './controller.ts';
+import { Ether, RealTime } from './ether.ts';
+import { Faults } from './faults.ts';
+import { type DeviceRadio, VirtualDevice } from './virtual-device.ts';
+
+/** A tray of virtual devices that runs until it is stopped. */
+export interface VirtualTray {
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs an ether with the tray's devices in this process and offers it at a unix socket: whoever connects is given a controller of
+ * their own, to scan and connect with, or to attach further devices.
+ * @throws StationError RADIO_UNREACHABLE when the socket cannot be had
+ */
+export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs?: string): Promise<VirtualTray> {
+  const ether = new Ether(tray.seed);
+  const logs = new DeviceLogs(deviceLogs);
+  const devices = trayDevices(tray).map((description, index) => {
+    const controller = ether.createController(`02:00:00:00:00:${hex(index)}`, tray.controller);
+    const port = {
+      send: (packet: Buffer) => controller.fromHost(packet),
+      onPacket: (handler: (packet: Buffer) => void) => {
+        controller.toHost = handler;
+      },
+    };
+    controller.rssi = description.rssi;
+    controller.lossRate = description.lossRate;
+    return new VirtualDevice(description, {
+      port,
+      radio: controllerRadio(controller),
+      clock: ether.clock,
+      faults: new Faults(tray.faults.filter((fault) => fault.unit === index + 1)),
+      log: logs.of(description, ether.clock),
+    });
+  });
+  const time = new RealTime(ether, tray.speed);
+  const hosts = new Set<ExternalHost>();
+  time.onAdvanced = () => {
+    for (const host of hosts) host.flush();
+  };
+  let count = 0;
+  const server = createServer((socket) => {
+    const controller = ether.createController(`06:00:00:00:00:${hex(count++ & 0xff)}`, tray.controller);
+    const host = new ExternalHost(socket, controller, time, () => hosts.delete(host));
+    hosts.add(host);
+  });
+  await listen(server, path);
+  time.sync(() => {
+    for (const device of devices) device.start();
+  });
+  return {
+    async stop() {
+      time.stop();
+      for (const host of hosts) host.close();
+      const closed = new Promise((resolve) => server.close(resolve));
+      await closed;
+      await logs.close();
+    },
+  };
+}
+
+/**
+ * Joins each of the tray's devices to a foreign controller as its HCI host, one connection a device.
+ * @throws StationError RADIO_UNREACHABLE
+ */
+export async function attachVirtualTray(
+  tray: TrayFile,
+  path: string,
+  deviceLogs?: string,
+): Promise<VirtualTray & { readonly lost: Promise<string> }> {
+  const logs = new DeviceLogs(deviceLogs);
+  const sockets: Socket[] = [];
+  const devices: VirtualDevice[] = [];
+  const { promise: lost, resolve: reportLost } = Promise.withResolvers<string>();
+  for (const [index, description] of trayDevices(tray).entries()) {
+    const socket = await connectSocket(path);
+    sockets.push(socket);
+    socket.on('close', () => reportLost('the controller closed the connection'));
+    socket.on('error', (error) => reportLost(error.message));
+    const reset = () => void socket.write(hciCommand(OPCODE.RESET));
+    const deframer = new H4Deframer();
+    const device = new VirtualDevice(description, {
+      port: {
+        send: (packet) => void socket.write(packet),
+        onPacket: (handler) =>
+          socket.on('data', (chunk: Buffer) => {
+            for (const packet of deframer.push(chunk)) handler(packet);
+          }),
+      },
+      radio: { vanish: reset, silence: reset, refuseConnections: () => undefined },
+      clock: systemClock,
+      faults: new Faults(tray.faults.filter((fault) => fault.unit === index + 1)),
+      log: logs.of(description, systemClock),
+    });
+    devices.push(device);
+    device.start();
+  }
+  return {
+    lost,
+    async stop() {
+      for (const device of devices) device.stop();
+      for (const socket of sockets) socket.destroy();
+      await logs.close();
+    },
+  };
+}
+
+/** A host that came over the socket, and the controller it was given. */
+class ExternalHost {
+  readonly #socket: Socket;
+  #outgoing: Buffer[] = [];
+
+  constructor(socket: Socket, controller: VirtualController, time: RealTime, onClosed: () => void) {
+    this.#socket = socket;
+    const deframer = new H4Deframer();
+    controller.toHost = (packet) => this.#outgoing.push(packet);
+    socket.on('data', (chunk: Buffer) => {
+      time.sync(() => {
+        try {
+          for (const packet of deframer.push(chunk)) controller.fromHost(packet);
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error;
+          socket.destroy(error);
+        }
+      });
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      time.sync(() => controller.dispose());
+      onClosed();
+    });
+  }
+
+  flush(): void {
+    if (this.#outgoing.length === 0) return;
+    this.#socket.write(Buffer.concat(this.#outgoing));
+    this.#outgoing = [];
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+function controllerRadio(controller: VirtualController): DeviceRadio {
+  return {
+    vanish: () => controller.vanish(),
+    silence: () => controller.silenceLinks(),
+    refuseConnections: (refuse) => {
+      controller.refusesConnections = refuse;
+    },
+  };
+}
+
+/** What real devices print on their UART, one file a device, in Zephyr's log format. */
+class DeviceLogs {
+  readonly #directory: string | undefined;
+  readonly #files: WriteStream[] = [];
+
+  constructor(directory: string | undefined) {
+    this.#directory = directory;
+    if (directory) mkdirSync(directory, { recursive: true });
+  }
+
+  of(description: DeviceDescription, clock: Clock): (line: string) => void {
+    if (!this.#directory) return () => undefined;
+    const file = createWriteStream(join(this.#directory, `${description.serial}.log`), { flags: 'a' });
+    this.#files.push(file);
+    const start = clock.now();
+    return (line) => file.write(`[${zephyrTime(clock.now() - start)}] <inf> ${line}\n`);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#files.map((file) => new Promise<void>((resolve) => file.end(resolve))));
+  }
+}
+
+/** `00:00:12.345,678`, as Zephyr's logging prints it. */
+function zephyrTime(ms: number): string {
+  const us = Math.round(ms * 1000);
+  const two = (value: number) => String(Math.floor(value)).padStart(2, '0');
+  const three = (value: number) => String(Math.floor(value)).padStart(3, '0');
+  const seconds = us / 1e6;
+  return `${two(seconds / 3600)}:${two((seconds / 60) % 60)}:${two(seconds % 60)}.${three((us / 1000) % 1000)},${three(us % 1000)}`;
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(new StationError('RADIO_UNREACHABLE', error.message, { cause: error })));
+    server.listen(path, resolve);
+  });
+  server.on('close', () => void rm(path, { force: true }));
+}
+
+function connectSocket(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path, () => resolve(socket));
+    socket.once('error', (error) => reject(new StationError('RADIO_UNREACHABLE', error.message, { cause: error })));
+  });
+}
+
+const hex = (value: number) => value.toString(16).padStart(2, '0');
