@@ -76,7 +76,7 @@ export interface ImageBytes {
 export interface Link {
   readonly address: string;
   facts(): LinkFacts;
-  /** Packets that wait on this side for the controller to take them. */
+  /** Packets that are not yet over the air; 0 where the platform does not tell. */
   readonly queued: number;
   /** @throws StationError SERVICE_NOT_FOUND when service or characteristic is not there */
   characteristic(service: string, uuid: string): Promise<Characteristic>;

@@ -54,10 +54,10 @@ export class AclScheduler {
     this.#pump();
   }
 
-  /** Packets of a link that have not yet left for the controller. */
-  waiting(handle: number): number {
+  /** Packets of a link that are not yet over the air: here or in the controller. */
+  queued(handle: number): number {
     const link = this.#find(handle);
-    return link ? link.waiting.length - link.head : 0;
+    return link ? link.waiting.length - link.head + link.inController : 0;
   }
 
   push(handle: number, packets: readonly PendingPacket[]): void {

@@ -130,9 +130,9 @@ export class HciHost {
     return this.#links.get(handle);
   }
 
-  /** Packets of a link that wait for a controller buffer. */
-  waiting(handle: number): number {
-    return this.#scheduler.waiting(handle);
+  /** ACL packets of a link that are not yet over the air. */
+  queued(handle: number): number {
+    return this.#scheduler.queued(handle);
   }
 
   /** Sends a command of the station's own; resolves with the parameters returned, status first. */

@@ -266,19 +266,15 @@ class NobleRadio implements Radio {
 
   #newLink(peripheral: NoblePeripheral, handle: number): NobleLink {
     const host = this.#host;
+    // Kept beyond the link's end, so that a record can say what it had reached.
+    const state = host.link(handle)!;
     const valueHandles = new Map<string, number>();
     const backend: LinkBackend = {
       facts: () => {
-        const link = host.link(handle);
-        return {
-          mtu: link?.mtu ?? 23,
-          phy: link?.phy ?? null,
-          dataLength: link?.dataLength ?? null,
-          intervalMs: link?.intervalMs ?? null,
-          supervisionTimeoutMs: link?.supervisionTimeoutMs ?? null,
-        };
+        const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs } = state;
+        return { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs };
       },
-      queued: () => host.waiting(handle),
+      queued: () => host.queued(handle),
       writeCommand: (service, characteristic, value) => {
         let valueHandle = valueHandles.get(characteristic);
         if (valueHandle === undefined) {

@@ -1,0 +1,245 @@
+#!/usr/bin/env node
+import { userInfo } from 'node:os';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { systemClock } from '../clock.ts';
+import { asStationError, StationError } from '../contract/errors.ts';
+import type { JobEvent } from '../contract/job-events.ts';
+import { RecordReader } from '../records/record-reader.ts';
+import { RecordWriter } from '../records/record-writer.ts';
+import { dataDirectory } from './data-directory.ts';
+import { announcement, runDemo } from './demo-command.ts';
+import { examine } from './doctor-command.ts';
+import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
+import { attemptList, attemptText, frameJson } from './records-command.ts';
+import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
+import { RunDisplay } from './run-display.ts';
+import { runVirtualTray, type VirtualTrayOptions } from './virtual-tray-command.ts';
+import { appVersion } from './version.ts';
+
+const EXIT_CANNOT_START = 2;
+const EXIT_INTERRUPTED = 130;
+const PROGRESS_EVERY_MS = 250;
+
+const say = (text: string) => void process.stdout.write(`${text}\n`);
+const sayJson = (value: unknown) => say(JSON.stringify(value));
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 1000) throw new InvalidArgumentError('a number from 1 to 1000');
+  return value;
+}
+
+const repeated = (value: string, before: string[]) => [...before, value];
+
+/** Events as JSON lines; of progress only a few lines a second for each unit. */
+function jsonEmitter(): (event: JobEvent) => void {
+  const saidMs = new Map<string, number>();
+  return (event) => {
+    if (event.type === 'progress' && event.bytes < event.totalBytes) {
+      const ms = performance.now();
+      if (ms - (saidMs.get(event.unit) ?? Number.NEGATIVE_INFINITY) < PROGRESS_EVERY_MS) return;
+      saidMs.set(event.unit, ms);
+    }
+    if (event.type !== 'summary') sayJson(event);
+  };
+}
+
+/** A signal that aborts at the first SIGINT or SIGTERM; the second one ends the process at once. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(EXIT_INTERRUPTED);
+      process.stderr.write('Stopping: units finish their frame and stay bootable. Interrupt again to end at once.\n');
+      controller.abort(new StationError('STOPPED'));
+    });
+  }
+  return controller.signal;
+}
+
+const program = new Command('dfu-station')
+  .description('Upgrades trays of BLE devices in parallel, proves what they run, and keeps the record.')
+  .version(appVersion)
+  .exitOverride();
+
+program
+  .command('run')
+  .description('upgrade a tray')
+  .argument('[job]', 'job file (YAML)')
+  .option('--product <file>', 'product profile (YAML)')
+  .option('--firmware <file>', 'MCUboot image, dfu_application.zip or Intel HEX')
+  .option('--units <n>', 'how many units to expect', positive)
+  .option('--radio <spec>', 'radio to use; may be repeated', repeated, [])
+  .option('--tray <file>', 'virtual tray (YAML), for virtual radios')
+  .option('--device-logs <dir>', 'virtual devices write their logs here')
+  .option('--data <dir>', 'data directory')
+  .option('--practice', 'keep the records apart from production')
+  .option('--find-timeout <s>', 'how long to look for units', positive)
+  .option('--json', 'one JSON object a line')
+  .action(async (jobPath: string | undefined, options: RunOptions & { json?: boolean }) => {
+    const prepared = await prepareRun(jobPath, options);
+    const signal = interruption();
+    const display = new RunDisplay(process.stdout);
+    const emit = options.json ? jsonEmitter() : (event: JobEvent) => display.show(event);
+    const { summary, followUp } = await executeRun(prepared, options, signal, emit);
+    if (options.json) sayJson({ ...summary, followUp });
+    else say(`See also: ${followUp}`);
+    process.exitCode = signal.aborted ? EXIT_INTERRUPTED : summary.outcome === 'pass' ? 0 : 1;
+  });
+
+program
+  .command('demo')
+  .description('a virtual tray through the real stack, no hardware needed')
+  .option('--firmware <file>', 'firmware to use instead of one built on the spot')
+  .option('--data <dir>', 'data directory')
+  .action(async (options: { firmware?: string; data?: string }) => {
+    say(announcement);
+    const display = new RunDisplay(process.stdout);
+    const signal = interruption();
+    const { followUp, asAnnounced } = await runDemo(options, signal, (event) => display.show(event));
+    say(asAnnounced ? 'As announced.' : 'NOT as announced.');
+    const where = `--practice${options.data ? ` --data ${options.data}` : ''}`;
+    say(`See the records: npx dfu-station records list ${where}`);
+    say(`and one in full: ${followUp}`);
+    process.exitCode = signal.aborted ? EXIT_INTERRUPTED : asAnnounced ? 0 : 1;
+  });
+
+program
+  .command('firmware')
+  .description('inspect and verify a firmware file')
+  .argument('<file>')
+  .option('--key <pem>', 'public key that must have signed every image')
+  .option('--json')
+  .action(async (file: string, options: { key?: string; json?: boolean }) => {
+    const firmware = await inspectFirmware(file, options.key);
+    if (options.json) sayJson(firmwareJson(firmware));
+    else say(firmwareText(firmware));
+  });
+
+const records = program.command('records').description('look at what was recorded, also while a tray runs');
+interface RecordsOptions {
+  readonly data?: string;
+  readonly practice?: boolean;
+  readonly json?: boolean;
+}
+
+records
+  .command('list')
+  .description('attempts, the newest first')
+  .option('--serial <serial>')
+  .option('--outcome <outcome>')
+  .option('--hash <hash>', "an image's hash or its beginning: every unit that was given it")
+  .option('--before <sequence>', 'the page after the one that ended with this sequence', positiveOrLarge)
+  .option('--limit <n>', 'rows', positive, 50)
+  .option('--practice')
+  .option('--data <dir>')
+  .option('--json')
+  .action((options: RecordsOptions & { serial?: string; outcome?: string; hash?: string; before?: number; limit: number }) => {
+    withReader(options, (reader) => {
+      const rows = reader.list(options);
+      if (options.json) for (const row of rows) sayJson({ type: 'attempt', ...row });
+      else say(attemptList(rows));
+    });
+  });
+
+records
+  .command('show')
+  .description("one attempt by its id, or a unit's latest by its serial")
+  .argument('<attempt>')
+  .option('--frames', 'with every frame')
+  .option('--practice')
+  .option('--data <dir>')
+  .option('--json')
+  .action((key: string, options: RecordsOptions & { frames?: boolean }) => {
+    withReader(options, (reader) => {
+      const attempt = reader.show(key);
+      const frames = [...reader.frames(attempt.id)];
+      if (options.json) {
+        sayJson({ type: 'attempt', ...attempt });
+        if (options.frames) for (const frame of frames) sayJson(frameJson(frame, attempt.channels));
+      } else if (options.frames) {
+        for (const frame of frames) sayJson(frameJson(frame, attempt.channels));
+      } else say(attemptText(attempt, frames));
+    });
+  });
+
+program
+  .command('quarantine')
+  .description('units that failed too often')
+  .command('release')
+  .description('let a unit be upgraded again')
+  .argument('<serial>')
+  .requiredOption('--reason <text>', 'why; it goes on record')
+  .option('--practice')
+  .option('--data <dir>')
+  .action((serial: string, options: RecordsOptions & { reason: string }) => {
+    const writer = new RecordWriter(dataDirectory(options), systemClock);
+    try {
+      const released = writer.releaseQuarantine(serial, userInfo().username, options.reason);
+      if (!released) throw new StationError('RECORD_NOT_FOUND', `${serial} is in no quarantine`);
+      say(`${serial} is released.`);
+    } finally {
+      writer.close();
+    }
+  });
+
+program
+  .command('doctor')
+  .description('check radios, permissions, disk and database')
+  .option('--radio <spec>', 'radio to try; may be repeated', repeated, [])
+  .option('--practice')
+  .option('--data <dir>')
+  .option('--json')
+  .action(async (options: RecordsOptions & { radio: string[] }) => {
+    const findings = await examine(dataDirectory(options), options.radio);
+    for (const finding of findings) {
+      if (options.json) sayJson({ type: 'finding', ...finding });
+      else say(`${finding.ok ? 'ok  ' : 'FAIL'}  ${finding.check}: ${finding.detail}`);
+    }
+    process.exitCode = findings.every((finding) => finding.ok) ? 0 : 1;
+  });
+
+program
+  .command('virtual-tray')
+  .description('virtual devices for a station in another process')
+  .option('--units <n>', 'how many devices', positive)
+  .option('--tray <file>', 'virtual tray (YAML)')
+  .option('--device-logs <dir>')
+  .option('--attach <spec>', 'each device joins this controller (h4:unix:PATH) as its host')
+  .option('--listen <spec>', 'offer controllers at this socket (h4:unix:PATH)')
+  .action(async (options: VirtualTrayOptions) => {
+    process.exitCode = await runVirtualTray(options, say);
+  });
+
+function positiveOrLarge(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('a positive number');
+  return value;
+}
+
+function withReader(options: RecordsOptions, use: (reader: RecordReader) => void): void {
+  const reader = new RecordReader(dataDirectory(options));
+  try {
+    use(reader);
+  } finally {
+    reader.close();
+  }
+}
+
+/** An error as the command line tells it: the sentence for people, the code for machines. */
+function report(error: unknown): void {
+  const { code, message, detail } = asStationError(error);
+  process.stderr.write(`${code}: ${message}\n`);
+  if (process.argv.includes('--json')) sayJson({ type: 'error', code, message, detail });
+  if (code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_CANNOT_START;
+  else {
+    report(error);
+    process.exitCode = EXIT_CANNOT_START;
+  }
+}

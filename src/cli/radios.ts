@@ -1,0 +1,53 @@
+import type { Clock } from '../clock.ts';
+import { StationError } from '../contract/errors.ts';
+import type { TrayFile } from '../contract/tray-file.ts';
+import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
+import { openRadio } from '../radio/open-radio.ts';
+import type { Radio } from '../radio/radio.ts';
+import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
+import { startVirtualTray } from './virtual-radio.ts';
+
+/** Radios that are open, and how to let go of all of them. */
+export interface OpenRadios {
+  readonly radios: readonly Radio[];
+  stop(): Promise<void>;
+}
+
+/** The radios that the user named, or those of the machine. @throws StationError RADIO_SPEC_INVALID, NO_RADIO */
+export async function chooseRadios(named: readonly string[]): Promise<RadioSpec[]> {
+  if (named.length > 0) return named.map(parseRadioSpec);
+  if (process.platform === 'darwin' || process.platform === 'win32') return [{ kind: 'system', name: 'system' }];
+  const adapters = await kernelAdapters();
+  if (adapters.length === 0) throw new StationError('NO_RADIO');
+  return adapters.map((id) => ({ kind: 'kernel', name: `hci:${id}`, id }));
+}
+
+/** Opens radios; for virtual ones a tray is started first, once for all of them. If one fails, those before it are closed. */
+export async function openRadios(
+  specs: readonly RadioSpec[],
+  clock: Clock,
+  virtual: { tray: TrayFile; cliPath: string; deviceLogs?: string | undefined },
+): Promise<OpenRadios> {
+  const radios: Radio[] = [];
+  const tray = specs.some((spec) => spec.kind === 'virtual') ? await startVirtualTray(virtual.tray, virtual) : null;
+  const stop = async () => {
+    await Promise.all(radios.map((radio) => radio.stop()));
+    await tray?.stop();
+  };
+  try {
+    for (const spec of specs) {
+      if (spec.kind !== 'virtual') {
+        radios.push(await openRadio(spec, clock));
+        continue;
+      }
+      for (let i = 1; i <= spec.count; i++) {
+        const name = spec.count > 1 ? `virtual:${i}` : 'virtual';
+        radios.push(await openRadio({ kind: 'h4', name, path: tray!.path }, clock));
+      }
+    }
+    return { radios, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

@@ -1,0 +1,106 @@
+import type { Frame } from '../records/frame-log.ts';
+import type { AttemptDetail, AttemptRow } from '../records/record-reader.ts';
+import { textTable } from './text-table.ts';
+
+const FRAMES_SHOWN = 12;
+const BYTES_SHOWN = 24;
+
+/** Attempts as a table, the newest first. */
+export function attemptList(rows: readonly AttemptRow[]): string {
+  if (rows.length === 0) return 'No attempts on record.';
+  const heads = ['attempt', 'unit', 'job', 'slot', 'no', 'outcome', 'code', 'started', 'seconds'];
+  const cells = rows.map((row) => [
+    row.id.slice(0, 8),
+    row.serial,
+    row.job,
+    row.slot,
+    row.number,
+    row.outcome?.toUpperCase() ?? 'running',
+    row.code,
+    row.startedAt,
+    row.durationMs === null ? null : Number((row.durationMs / 1000).toFixed(1)),
+  ]);
+  const practice = rows.some((row) => row.practice) ? 'PRACTICE records.\n' : '';
+  return practice + textTable(heads, cells);
+}
+
+/** One attempt in full, with the first frames and the last. */
+export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): string {
+  const { link } = attempt;
+  const facts = link?.facts;
+  const rate = link?.bytesPerSecond ? `${(link.bytesPerSecond / 1000).toFixed(1)} kB/s` : '–';
+  const sections = [
+    `${attempt.practice ? 'PRACTICE. ' : ''}Attempt ${attempt.id}`,
+    textTable(
+      ['what', 'is'],
+      [
+        ['unit', `${attempt.serial} (${attempt.product}), slot ${attempt.slot ?? '–'}, address ${attempt.address ?? '–'}`],
+        ['job', `${attempt.job}, attempt ${attempt.number}, operator ${attempt.operator ?? '–'}`],
+        ['outcome', [attempt.outcome?.toUpperCase() ?? 'running', attempt.code, attempt.detail].filter(Boolean).join(' · ')],
+        ['time', `${attempt.startedAt} to ${attempt.endedAt ?? '–'}`],
+        ['firmware', `${attempt.firmware.fileName} ${attempt.firmware.sha256}, signature ${attempt.firmware.signature}`],
+        ['profile', attempt.profile.sha256],
+        ['station', `${attempt.station}, version ${attempt.appVersion}`],
+        ['radio', `${attempt.radio ?? '–'} ${attempt.radioAddress ?? ''}`.trim()],
+        ['upload', `${attempt.bytes ?? 0} bytes, ${rate}, resumed at ${attempt.resumedFrom ?? '–'}`],
+        [
+          'link',
+          facts
+            ? `MTU ${facts.mtu}, ${facts.phy ?? '–'}, data length ${facts.dataLength ?? '–'}, interval ${facts.intervalMs ?? '–'} ms, RSSI ${link?.rssi ?? '–'} dBm, security ${link?.security}, window ${link?.window ?? '–'}, resends ${link?.resends}, reconnects ${link?.reconnects}`
+            : '–',
+        ],
+      ],
+    ),
+    textTable(
+      ['image', 'version', 'hash', 'verified'],
+      attempt.images.map(({ index, version, hash, verified }) => [index, version, hash, verified]),
+    ),
+    textTable(
+      ['step', 'at s', 'took s', 'code', 'detail'],
+      attempt.steps.map((step) => [
+        step.name,
+        Number((step.startedMs / 1000).toFixed(3)),
+        Number((step.durationMs / 1000).toFixed(3)),
+        step.code,
+        step.detail,
+      ]),
+    ),
+    textTable(
+      ['seen', 'image', 'slot', 'version', 'hash', 'flags'],
+      attempt.slots.map((slot) => [slot.seen, slot.image, slot.slot, slot.version, slot.hash.slice(0, 16), slot.flags]),
+    ),
+    frameText(attempt, frames),
+  ];
+  return sections.join('\n\n');
+}
+
+function frameText(attempt: AttemptDetail, frames: Iterable<Frame>): string {
+  const all = [...frames];
+  const edge = all.length <= 2 * FRAMES_SHOWN ? all.length : FRAMES_SHOWN;
+  const shown = edge === all.length ? all : [...all.slice(0, edge), ...all.slice(-edge)];
+  const rows = shown.map((frame) => [
+    Number((frame.timeUs / 1e6).toFixed(6)),
+    frame.direction === 'to-device' ? '→' : '←',
+    attempt.channels[frame.channel]?.slice(0, 8) ?? '',
+    frame.length,
+    frame.image ? `image ${frame.image.index} @ ${frame.image.offset}` : '',
+    frame.bytes.subarray(0, BYTES_SHOWN).toString('hex') + (frame.bytes.length > BYTES_SHOWN ? '…' : ''),
+  ]);
+  const left = all.length - shown.length;
+  const heading = `${all.length} frames${left > 0 ? `, ${left} in the middle not shown (--frames for all)` : ''}`;
+  return `${heading}\n${textTable(['at s', '', 'channel', 'octets', 'image bytes', 'value'], rows)}`;
+}
+
+/** A frame as `records show --frames --json` prints it. */
+export function frameJson(frame: Frame, channels: readonly string[]) {
+  const { direction, timeUs, length, image } = frame;
+  return {
+    type: 'frame',
+    timeUs,
+    direction,
+    characteristic: channels[frame.channel] ?? null,
+    length,
+    value: frame.bytes.toString('hex'),
+    image,
+  };
+}

@@ -1,0 +1,144 @@
+import { type Clock, deadline } from '../../clock.ts';
+import { StationError } from '../../contract/errors.ts';
+import { SMP_SERVICE_UUID } from '../../contract/product-file.ts';
+import type { Characteristic, Link } from '../../radio/radio.ts';
+import { decodeSmpFrame, encodeSmpFrame, SmpReassembler } from './codec.ts';
+import { smpError } from './smp-error.ts';
+
+export const SMP_CHARACTERISTIC_UUID = 'da2e7828-fbce-4e01-ae9e-260174997c48';
+/** How long a command may take that neither erases nor reboots. */
+export const ANSWER_TIMEOUT_MS = 2500;
+const TRIES = 4;
+/** Answers that make no sense, without one that does in between, after which the device is given up. */
+const NONSENSE_LIMIT = 16;
+
+type Body = Readonly<Record<string, unknown>>;
+
+/** A request to the server. */
+export interface SmpRequest {
+  readonly op: number;
+  readonly group: number;
+  readonly command: number;
+  readonly body: Body;
+  /** The image bytes at the end of the body, for the frame log. */
+  readonly imageBytes?: { readonly image: number; readonly offset: number; readonly length: number };
+}
+
+/** A request that is on its way. */
+export interface SmpExchange {
+  /** Settles when the controller took the whole frame. */
+  readonly sent: Promise<void>;
+  /** Settles with the answer's body, or the link's end. There is no time-out. */
+  readonly answered: Promise<Body>;
+  /** Stops waiting; a late answer is ignored. */
+  forget(): void;
+}
+
+/** Requests and answers over one link. Frames are cut into writes of the MTU and joined from notifications. */
+export class SmpClient {
+  readonly link: Link;
+  readonly #characteristic: Characteristic;
+  readonly #clock: Clock;
+  readonly #reassembler = new SmpReassembler();
+  readonly #pending = new Map<number, (body: Body) => void>();
+  #sequence = 0;
+  #nonsense = 0;
+  #lastNonsense = '';
+
+  private constructor(link: Link, characteristic: Characteristic, clock: Clock) {
+    this.link = link;
+    this.#characteristic = characteristic;
+    this.#clock = clock;
+  }
+
+  /** Finds the SMP characteristic and subscribes to it. @throws StationError SERVICE_NOT_FOUND, ENCRYPTION_REQUIRED, ATT_ERROR */
+  static async open(link: Link, clock: Clock): Promise<SmpClient> {
+    const characteristic = await link.characteristic(SMP_SERVICE_UUID, SMP_CHARACTERISTIC_UUID);
+    const client = new SmpClient(link, characteristic, clock);
+    await link.subscribe(characteristic, (value) => client.#received(value));
+    return client;
+  }
+
+  /** Sends a request without waiting for anything. */
+  send(request: SmpRequest): SmpExchange {
+    const sequence = this.#sequence;
+    this.#sequence = (sequence + 1) & 0xff;
+    const { op, group, command, body, imageBytes } = request;
+    const frame = encodeSmpFrame({ op, version: 1, group, command, sequence, body });
+    const { promise, resolve } = Promise.withResolvers<Body>();
+    this.#pending.set(sequence, resolve);
+    const over = this.link.ended.then((reason): never => {
+      throw reason;
+    });
+    const answered = Promise.race([promise, over]);
+    answered.catch(() => undefined);
+    const forget = () => {
+      if (this.#pending.get(sequence) === resolve) this.#pending.delete(sequence);
+    };
+    const sent = this.#write(frame, imageBytes);
+    sent.catch(() => undefined);
+    return { sent, answered, forget };
+  }
+
+  /**
+   * Sends a request that may safely be repeated, and waits for its answer.
+   * @throws StationError DEVICE_SILENT, DEVICE_NONSENSE, what the server reports, or the link's end
+   */
+  async request(request: SmpRequest, options: { tries?: number; timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Body> {
+    const { tries = TRIES, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
+    for (let attempt = 1; ; attempt++) {
+      const exchange = this.send(request);
+      try {
+        await exchange.sent;
+        const body = await deadline(this.#clock, timeoutMs, exchange.answered, () => this.silence(), signal);
+        const error = smpError(request, body);
+        if (error) throw error;
+        return body;
+      } catch (error) {
+        const silent = error instanceof StationError && (error.code === 'DEVICE_SILENT' || error.code === 'DEVICE_NONSENSE');
+        if (!silent || attempt >= tries) throw error;
+      } finally {
+        exchange.forget();
+      }
+    }
+  }
+
+  /** The error for an answer that did not come: nonsense, when that is what came instead. */
+  silence(): StationError {
+    if (this.#nonsense > 0) return new StationError('DEVICE_NONSENSE', this.#lastNonsense, { retryable: true });
+    return new StationError('DEVICE_SILENT', 'no answer', { retryable: true });
+  }
+
+  async #write(frame: Buffer, imageBytes: SmpRequest['imageBytes']): Promise<void> {
+    const size = this.link.facts().mtu - 3;
+    const imageAt = imageBytes ? frame.length - imageBytes.length : frame.length;
+    const writes: Promise<void>[] = [];
+    for (let at = 0; at < frame.length; at += size) {
+      const part = frame.subarray(at, at + size);
+      const begins = Math.max(imageAt - at, 0);
+      const marked =
+        imageBytes && begins < part.length
+          ? { image: imageBytes.image, offset: imageBytes.offset + at + begins - imageAt, at: begins }
+          : undefined;
+      writes.push(this.link.writeCommand(this.#characteristic, part, marked));
+    }
+    await Promise.all(writes);
+  }
+
+  #received(value: Buffer): void {
+    try {
+      const bytes = this.#reassembler.push(value);
+      if (!bytes) return;
+      const frame = decodeSmpFrame(bytes);
+      if (frame.op % 2 === 0) throw new StationError('DEVICE_NONSENSE', `a request (op ${frame.op}) as an answer`);
+      this.#nonsense = 0;
+      this.#pending.get(frame.sequence)?.(frame.body);
+      this.#pending.delete(frame.sequence);
+    } catch (error) {
+      if (!(error instanceof StationError)) throw error;
+      this.#nonsense += 1;
+      this.#lastNonsense = error.detail;
+      if (this.#nonsense >= NONSENSE_LIMIT) void this.link.disconnect();
+    }
+  }
+}

@@ -1,0 +1,310 @@
+import { createHash } from 'node:crypto';
+import { type Clock, deadline } from '../../clock.ts';
+import { StationError } from '../../contract/errors.ts';
+import type { FirmwareImage } from '../../firmware/firmware-package.ts';
+import type { UploadFigures } from '../driver.ts';
+import { GROUP, IMAGE, OP, OS, SMP_HEADER_BYTES } from './codec.ts';
+import { ANSWER_TIMEOUT_MS, type SmpClient, type SmpExchange } from './smp-client.ts';
+import { smpError } from './smp-error.ts';
+
+/** The first chunk erases, the last one closes the slot: both may take long. */
+const FIRST_TIMEOUT_MS = 40_000;
+const LAST_TIMEOUT_MS = 20_000;
+/** While a long answer is awaited, an echo this often tells whether it was lost: servers answer in order. */
+const PROBE_EVERY_MS = 3_000;
+/** Time-outs in a row without any progress after which the device counts as silent. */
+const STALLS_ALLOWED = 5;
+/** Acknowledged chunks without loss before a wider window is tried. */
+const GROW_AFTER = 8;
+/** Chunks begin at multiples of this: flash of many devices is written in words. */
+const ALIGNMENT_BYTES = 4;
+const WIDEST_WINDOW = 8;
+
+/** What the server said of its buffers; without it frames are kept to one write. */
+export interface ServerBuffers {
+  readonly frameBytes: number;
+  readonly count: number | null;
+}
+
+/** How to upload. */
+export interface UploadOptions {
+  readonly buffers: ServerBuffers;
+  readonly window: number | 'auto';
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  onProgress(acknowledgedBytes: number): void;
+  /** Called when the upload ends, whole or broken off. */
+  onEnd(figures: UploadFigures): void;
+}
+
+interface Chunk {
+  readonly offset: number;
+  readonly end: number;
+  readonly exchange: SmpExchange;
+}
+
+type Answer = { readonly chunk: Chunk; readonly body: Readonly<Record<string, unknown>> } | { readonly error: unknown };
+
+/**
+ * Uploads one image, several requests in flight. What the device has acknowledged is the only truth: a request that was lost shows in
+ * the next answer's offset or by time-out, the upload goes back to what is acknowledged, and the window shrinks to what the device holds.
+ * A device that knows the image's `sha` from before answers where to go on.
+ * @throws StationError DEVICE_SILENT, DEVICE_NONSENSE, what the server reports, the link's end, or the signal's reason
+ */
+export async function uploadImage(client: SmpClient, firmware: FirmwareImage, options: UploadOptions): Promise<void> {
+  await new Upload(client, firmware, options).run();
+}
+
+class Upload {
+  readonly #client: SmpClient;
+  readonly #firmware: FirmwareImage;
+  readonly #options: UploadOptions;
+  readonly #total: number;
+  readonly #answers: Answer[] = [];
+  readonly #inFlight = new Set<Chunk>();
+  #wake: () => void = () => undefined;
+  #acknowledged = 0;
+  #next = 0;
+  #window: number;
+  #ceiling: number;
+  #sinceLoss = 0;
+  #stalls = 0;
+  #resends = 0;
+  #fromOffset = 0;
+  #sentBytes = 0;
+
+  constructor(client: SmpClient, firmware: FirmwareImage, options: UploadOptions) {
+    this.#client = client;
+    this.#firmware = firmware;
+    this.#options = options;
+    this.#total = firmware.bytes.length;
+    const widest = Math.max(2, Math.min(options.buffers.count ?? WIDEST_WINDOW, WIDEST_WINDOW));
+    this.#ceiling = options.window === 'auto' ? widest : options.window;
+    this.#window = options.window === 'auto' ? 2 : options.window;
+  }
+
+  async run(): Promise<void> {
+    const { clock } = this.#options;
+    const startedAt = clock.now();
+    try {
+      await this.#begin();
+      while (this.#acknowledged < this.#total) {
+        this.#options.signal.throwIfAborted();
+        await this.#fill();
+        await this.#nextAnswer();
+        for (const answer of this.#answers.splice(0)) this.#take(answer);
+      }
+    } finally {
+      this.#forgetAll();
+      this.#options.onEnd({
+        image: this.#firmware.index,
+        fromOffset: this.#fromOffset,
+        sentBytes: this.#sentBytes,
+        resends: this.#resends,
+        window: this.#window,
+        durationMs: clock.now() - startedAt,
+      });
+    }
+  }
+
+  /** The first chunk alone: it erases, and its answer says where to go on. */
+  async #begin(): Promise<void> {
+    for (;;) {
+      const chunk = this.#send(0);
+      await chunk.exchange.sent;
+      const body = await this.#awaitLong(chunk, FIRST_TIMEOUT_MS);
+      if (!body) {
+        this.#stalled();
+        continue;
+      }
+      const offset = this.#offsetIn(body);
+      this.#forgetAll();
+      this.#fromOffset = offset > chunk.end ? offset : 0;
+      this.#acknowledge(offset);
+      this.#next = offset;
+      return;
+    }
+  }
+
+  async #fill(): Promise<void> {
+    while (this.#inFlight.size < this.#window && this.#next < this.#total) {
+      const chunk = this.#send(this.#next);
+      this.#next = chunk.end;
+      await chunk.exchange.sent;
+      if (this.#answers.length > 0) return;
+    }
+  }
+
+  #send(offset: number): Chunk {
+    const { bytes, index, image } = this.#firmware;
+    const first = offset === 0;
+    const size = chunkBytes(this.#frameBytes(), offset, first, this.#total, index > 0);
+    const end = Math.min(offset + size, this.#total);
+    const data = bytes.subarray(offset, end);
+    const opening = first
+      ? { len: this.#total, sha: createHash('sha256').update(bytes).digest(), ...(index > 0 && { image: index }) }
+      : {};
+    const exchange = this.#client.send({
+      op: OP.WRITE,
+      group: GROUP.IMAGE,
+      command: IMAGE.UPLOAD,
+      body: { off: offset, data, ...opening },
+      ...(!first && image && { imageBytes: { image: index, offset, length: data.length } }),
+    });
+    this.#sentBytes += data.length;
+    const chunk: Chunk = { offset, end, exchange };
+    this.#inFlight.add(chunk);
+    const arrived = (answer: Answer) => {
+      this.#answers.push(answer);
+      this.#wake();
+    };
+    if (!first) {
+      exchange.answered.then(
+        (body) => arrived({ chunk, body }),
+        (error: unknown) => arrived({ error }),
+      );
+    }
+    return chunk;
+  }
+
+  #frameBytes(): number {
+    return this.#options.buffers.frameBytes;
+  }
+
+  /** Waits for the next answer; a time-out goes back to what is acknowledged. */
+  async #nextAnswer(): Promise<void> {
+    if (this.#answers.length > 0) return;
+    const oldest = this.#inFlight.values().next().value;
+    if (oldest && oldest.end >= this.#total && this.#inFlight.size === 1) {
+      const body = await this.#awaitLong(oldest, LAST_TIMEOUT_MS);
+      if (!body) this.#stalled();
+      return;
+    }
+    const { clock, signal } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<'answer'>();
+    this.#wake = () => resolve('answer');
+    const timeout = clock.after(ANSWER_TIMEOUT_MS, () => {
+      if (this.#answers.length === 0) this.#stalled();
+      resolve('answer');
+    });
+    const onAbort = () => resolve('answer');
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await promise;
+    } finally {
+      timeout();
+      signal.removeEventListener('abort', onAbort);
+      this.#wake = () => undefined;
+    }
+    if (this.#stalls >= STALLS_ALLOWED) throw this.#client.silence();
+  }
+
+  /**
+   * Waits for an answer that may take long. An echo behind it, answered while it is not, proves it lost. Null: lost or timed out.
+   */
+  async #awaitLong(chunk: Chunk, timeoutMs: number): Promise<Readonly<Record<string, unknown>> | null> {
+    const { clock, signal } = this.#options;
+    const until = clock.now() + timeoutMs;
+    let probe: SmpExchange | null = null;
+    try {
+      while (clock.now() < until) {
+        const waits: Promise<Readonly<Record<string, unknown>> | 'lost' | 'wait'>[] = [chunk.exchange.answered];
+        // Servers answer in order, so an echo that is answered first leaves nothing to wait for.
+        if (probe) waits.push(probe.answered.then(() => 'lost' as const));
+        try {
+          const result = await deadline(clock, PROBE_EVERY_MS, Promise.race(waits), () => new StationError('DEVICE_SILENT'), signal);
+          return typeof result === 'string' ? null : result;
+        } catch (error) {
+          if (!(error instanceof StationError && error.code === 'DEVICE_SILENT')) throw error;
+        }
+        probe?.forget();
+        probe = this.#client.send({ op: OP.WRITE, group: GROUP.OS, command: OS.ECHO, body: { d: '' } });
+      }
+      return null;
+    } finally {
+      probe?.forget();
+    }
+  }
+
+  #take(answer: Answer): void {
+    if ('error' in answer) throw answer.error;
+    const { chunk, body } = answer;
+    const current = this.#inFlight.has(chunk);
+    const offset = this.#offsetIn(body);
+    const advanced = offset > this.#acknowledged;
+    if (advanced) this.#acknowledge(offset);
+    if (!current) return;
+    this.#inFlight.delete(chunk);
+    if (!advanced && offset < chunk.end) this.#lost();
+  }
+
+  #offsetIn(body: Readonly<Record<string, unknown>>): number {
+    const error = smpError({ group: GROUP.IMAGE, command: IMAGE.UPLOAD }, body);
+    if (error) throw error;
+    const { off } = body;
+    if (typeof off !== 'number' || !Number.isInteger(off) || off < 0 || off > this.#total) {
+      throw new StationError('DEVICE_NONSENSE', `upload answered with offset ${String(off)}`);
+    }
+    return off;
+  }
+
+  #acknowledge(offset: number): void {
+    this.#acknowledged = offset;
+    this.#stalls = 0;
+    if (this.#next < offset) this.#next = offset;
+    for (const chunk of this.#inFlight) {
+      if (chunk.end > offset) continue;
+      this.#inFlight.delete(chunk);
+      this.#sinceLoss += 1;
+    }
+    this.#options.onProgress(offset);
+    const ranDry = this.#client.link.queued === 0;
+    if (this.#options.window === 'auto' && ranDry && this.#sinceLoss >= GROW_AFTER && this.#window < this.#ceiling) {
+      this.#window += 1;
+      this.#sinceLoss = 0;
+    }
+  }
+
+  /** The device has less than was sent: go back to it, and no further ahead than it can hold. */
+  #lost(): void {
+    if (this.#options.window === 'auto' && this.#window > 1) {
+      this.#window -= 1;
+      this.#ceiling = Math.max(this.#window, 2);
+    }
+    this.#sinceLoss = 0;
+    this.#resends += 1;
+    this.#forgetAll();
+    this.#next = this.#acknowledged;
+  }
+
+  #stalled(): void {
+    this.#stalls += 1;
+    if (this.#stalls >= STALLS_ALLOWED) throw this.#client.silence();
+    this.#lost();
+  }
+
+  #forgetAll(): void {
+    for (const chunk of this.#inFlight) chunk.exchange.forget();
+    this.#inFlight.clear();
+  }
+}
+
+/** Image bytes that fit a frame of `frameBytes`: the header and the CBOR around them taken off, cut to whole words. */
+export function chunkBytes(frameBytes: number, offset: number, first: boolean, total: number, named: boolean): number {
+  const map = 1;
+  const off = 4 + unsignedBytes(offset);
+  const opening = first ? 4 + unsignedBytes(total) + 4 + 2 + 32 + (named ? 6 + 1 : 0) : 0;
+  const data = 5 + 3;
+  const room = frameBytes - SMP_HEADER_BYTES - map - off - opening - data;
+  const aligned = Math.floor(room / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+  if (aligned <= 0) throw new StationError('DEVICE_ERROR', `frames of ${frameBytes} bytes cannot carry an image`);
+  return aligned;
+}
+
+/** Octets of a CBOR unsigned integer (RFC 8949, 3). */
+function unsignedBytes(value: number): number {
+  if (value < 24) return 1;
+  if (value < 0x100) return 2;
+  if (value < 0x10000) return 3;
+  return 5;
+}

@@ -1,0 +1,373 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type { Clock } from '../clock.ts';
+import type { ErrorCode } from '../contract/errors.ts';
+import type { ImageSummary } from '../contract/job-events.ts';
+import type { ProductProfile } from '../contract/product-file.ts';
+import type { Outcome, StepName } from '../contract/records.ts';
+import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import type { LinkFacts } from '../radio/radio.ts';
+import { openForWriting, translated, type WritableDatabase } from './database.ts';
+import { type Frame, packFrames } from './frame-log.ts';
+
+/** Frames that are packed and committed together. */
+const SEGMENT_FRAMES = 2048;
+
+/** What a job is recorded with. */
+export interface JobRecord {
+  readonly name: string;
+  readonly profile: ProductProfile;
+  readonly firmware: FirmwarePackage;
+  readonly operator: string | null;
+  readonly practice: boolean;
+  readonly appVersion: string;
+}
+
+/** What is known of an attempt when it begins. */
+export interface AttemptStart {
+  readonly serial: string;
+  readonly slot: string | null;
+  readonly number: number;
+  readonly repeats: string | null;
+  readonly address: string | null;
+}
+
+/** How the link of an attempt did. */
+export interface LinkRecord {
+  readonly facts: LinkFacts | null;
+  readonly rssi: number | null;
+  readonly security: 'none';
+  readonly window: number | null;
+  readonly resends: number;
+  readonly reconnects: number;
+  readonly bytes: number;
+  readonly bytesPerSecond: number | null;
+}
+
+/** How an attempt ended. */
+export interface AttemptEnd {
+  readonly outcome: Outcome;
+  readonly code: ErrorCode | null;
+  readonly detail: string | null;
+  readonly address: string | null;
+  readonly radio: { readonly name: string; readonly address: string | null } | null;
+  readonly images: readonly ImageSummary[];
+  readonly link: LinkRecord;
+  readonly resumedFrom: number | null;
+  readonly uploadMs: number;
+}
+
+/** One slot as it was seen; `flags` of active, confirmed, pending, permanent. */
+export interface SlotRecord {
+  readonly image: number;
+  readonly slot: number;
+  readonly version: string;
+  readonly hash: string;
+  readonly flags: string;
+}
+
+/** The records of one data directory, held for writing. Everything is committed when a call returns. */
+export class RecordWriter {
+  readonly #directory: string;
+  readonly #database: WritableDatabase;
+  readonly #release: () => void;
+  readonly #clock: Clock;
+  readonly stationId: string;
+  /** Attempts of an earlier run that were still open and have been closed as interrupted. */
+  readonly interrupted: number;
+
+  /** @throws StationError as openForWriting */
+  constructor(directory: string, clock: Clock) {
+    const { database, release } = openForWriting(directory);
+    this.#directory = directory;
+    this.#database = database;
+    this.#release = release;
+    this.#clock = clock;
+    this.stationId = this.#ownStation();
+    this.interrupted = this.#closeInterrupted();
+  }
+
+  close(): void {
+    this.#release();
+  }
+
+  /** Begins a job; keeps firmware and profile by their content if they are not known yet. */
+  openJob(job: JobRecord): JobWriter {
+    const profileJson = JSON.stringify(job.profile);
+    const profile = createHash('sha256').update(profileJson).digest('hex');
+    const id = this.#write(() => {
+      this.#keepFirmware(job.firmware);
+      this.#run('INSERT OR IGNORE INTO profile VALUES (?, ?, ?)', profile, job.profile.product, profileJson);
+      return this.#run(
+        `INSERT INTO job (name, profile, firmware, operator, practice, station, app_version, started_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        job.name,
+        profile,
+        job.firmware.sha256,
+        job.operator,
+        job.practice ? 1 : 0,
+        this.stationId,
+        job.appVersion,
+        this.#now(),
+      );
+    });
+    return new JobWriter(Number(id), job.profile.product, this.#port());
+  }
+
+  /** Serials of a product that are in quarantine now, with the code that put them there. */
+  quarantined(product: string): Map<string, string> {
+    const rows = this.#database
+      .prepare<[string], { serial: string; code: string }>(
+        `SELECT serial, code FROM quarantine JOIN unit ON unit.id = quarantine.unit
+         WHERE product = ? AND quarantine.id NOT IN (SELECT quarantine FROM quarantine_release)`,
+      )
+      .all(product);
+    return new Map(rows.map(({ serial, code }) => [serial, code]));
+  }
+
+  /** Lets a unit out of quarantine. Returns false when it is in none. */
+  releaseQuarantine(serial: string, actor: string, reason: string): boolean {
+    return this.#write(() => {
+      const rows = this.#database
+        .prepare<[string], { id: number }>(
+          `SELECT quarantine.id FROM quarantine JOIN unit ON unit.id = quarantine.unit
+           WHERE serial = ? AND quarantine.id NOT IN (SELECT quarantine FROM quarantine_release)`,
+        )
+        .all(serial);
+      for (const { id } of rows) {
+        this.#run('INSERT INTO quarantine_release VALUES (?, ?, ?, ?)', id, actor, reason, this.#now());
+      }
+      return rows.length > 0;
+    });
+  }
+
+  #port(): WriterPort {
+    return {
+      clock: this.#clock,
+      now: () => this.#now(),
+      write: (work) => this.#write(work),
+      run: (sql, ...values) => this.#run(sql, ...values),
+      get: (sql, ...values) => this.#database.prepare<unknown[], Record<string, unknown>>(sql).get(...values),
+    };
+  }
+
+  #write<T>(work: () => T): T {
+    return translated(this.#directory, () => this.#database.transaction(work)());
+  }
+
+  #run(sql: string, ...values: unknown[]): number | bigint {
+    return this.#database.prepare(sql).run(...values).lastInsertRowid;
+  }
+
+  #now(): string {
+    return this.#clock.wall().toISOString();
+  }
+
+  #ownStation(): string {
+    const row = this.#database.prepare<[], { id: string }>('SELECT id FROM station').get();
+    if (row) return row.id;
+    const id = randomUUID();
+    this.#write(() => this.#run('INSERT INTO station VALUES (?, ?)', id, this.#now()));
+    return id;
+  }
+
+  #closeInterrupted(): number {
+    return this.#write(() => {
+      const { changes } = this.#database
+        .prepare(`UPDATE attempt SET outcome = 'aborted', code = 'STATION_INTERRUPTED', ended_at = ? WHERE outcome IS NULL`)
+        .run(this.#now());
+      this.#database
+        .prepare(`UPDATE job SET outcome = 'aborted', code = 'STATION_INTERRUPTED', ended_at = ? WHERE outcome IS NULL`)
+        .run(this.#now());
+      return changes;
+    });
+  }
+
+  #keepFirmware(firmware: FirmwarePackage): void {
+    const known = this.#database.prepare('SELECT 1 FROM firmware WHERE sha256 = ?').get(firmware.sha256);
+    if (known) return;
+    this.#run(
+      'INSERT INTO firmware (sha256, file_name, format, hardware, signature, added_at, file) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      firmware.sha256,
+      firmware.fileName,
+      firmware.format,
+      firmware.hardware,
+      firmware.signature,
+      this.#now(),
+      firmware.file,
+    );
+    for (const { index, image, bytes } of firmware.images) {
+      const version = `${image.version.major}.${image.version.minor}.${image.version.revision}+${image.version.build}`;
+      this.#run(
+        'INSERT INTO firmware_image VALUES (?, ?, ?, ?, ?, ?)',
+        firmware.sha256,
+        index,
+        version,
+        image.hash,
+        image.keyHash,
+        bytes.length,
+      );
+    }
+  }
+}
+
+/** What the parts of the writer share. */
+interface WriterPort {
+  readonly clock: Clock;
+  now(): string;
+  write<T>(work: () => T): T;
+  run(sql: string, ...values: unknown[]): number | bigint;
+  get(sql: string, ...values: unknown[]): Record<string, unknown> | undefined;
+}
+
+/** The record of one job while it runs. */
+export class JobWriter {
+  readonly #id: number;
+  readonly #product: string;
+  readonly #port: WriterPort;
+
+  constructor(id: number, product: string, port: WriterPort) {
+    this.#id = id;
+    this.#product = product;
+    this.#port = port;
+  }
+
+  openAttempt(start: AttemptStart): AttemptWriter {
+    const { run, get, now, clock } = this.#port;
+    const id = randomUUID();
+    const startedMs = clock.now();
+    const { unit, sequence } = this.#port.write(() => {
+      run('INSERT OR IGNORE INTO unit (serial, product, first_seen_at) VALUES (?, ?, ?)', start.serial, this.#product, now());
+      const row = get('SELECT id FROM unit WHERE product = ? AND serial = ?', this.#product, start.serial);
+      const sequence = run(
+        `INSERT INTO attempt (id, job, unit, number, repeats, slot, address, started_at, started_monotonic_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        id,
+        this.#id,
+        row?.id,
+        start.number,
+        start.repeats,
+        start.slot,
+        start.address,
+        now(),
+        startedMs,
+      );
+      return { unit: Number(row?.id), sequence: Number(sequence) };
+    });
+    return new AttemptWriter(id, sequence, unit, startedMs, this.#port);
+  }
+
+  finish(outcome: 'pass' | 'fail' | 'aborted', code: ErrorCode | null): void {
+    const { write, run, now } = this.#port;
+    write(() => run('UPDATE job SET outcome = ?, code = ?, ended_at = ? WHERE id = ?', outcome, code, now(), this.#id));
+  }
+}
+
+/** The record of one attempt while it runs. */
+export class AttemptWriter {
+  readonly id: string;
+  readonly #sequence: number;
+  readonly #unit: number;
+  readonly #startedMs: number;
+  readonly #port: WriterPort;
+  readonly #channels: string[] = [];
+  #frames: Frame[] = [];
+  #segments = 0;
+  #steps = 0;
+  #slotStates = 0;
+
+  constructor(id: string, sequence: number, unit: number, startedMs: number, port: WriterPort) {
+    this.id = id;
+    this.#sequence = sequence;
+    this.#unit = unit;
+    this.#startedMs = startedMs;
+    this.#port = port;
+  }
+
+  /** The number of a channel (a characteristic's UUID) in this attempt's frames. */
+  channel(name: string): number {
+    const known = this.#channels.indexOf(name);
+    return known >= 0 ? known : this.#channels.push(name) - 1;
+  }
+
+  /** Takes a frame into the log; segments are committed as they fill. `atMs` is the clock's time. */
+  frame(atMs: number, frame: Omit<Frame, 'timeUs'>): void {
+    this.#frames.push({ ...frame, timeUs: Math.round((atMs - this.#startedMs) * 1000) });
+    if (this.#frames.length >= SEGMENT_FRAMES) this.#port.write(() => this.#flushFrames());
+  }
+
+  /** A step that has ended. */
+  step(name: StepName, startedMs: number, error: { code: ErrorCode; detail: string } | null): void {
+    const { run, clock } = this.#port;
+    this.#port.write(() => {
+      this.#flushFrames();
+      run(
+        'INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?)',
+        this.#sequence,
+        this.#steps++,
+        name,
+        startedMs - this.#startedMs,
+        clock.now() - startedMs,
+        error?.code ?? null,
+        error?.detail ?? null,
+      );
+    });
+  }
+
+  /** The slots as the device reported them. */
+  slots(seen: string, slots: readonly SlotRecord[]): void {
+    this.#port.write(() => {
+      for (const { image, slot, version, hash, flags } of slots) {
+        this.#port.run(
+          'INSERT INTO slot_state VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          this.#sequence,
+          this.#slotStates++,
+          seen,
+          image,
+          slot,
+          version,
+          hash,
+          flags,
+        );
+      }
+    });
+  }
+
+  /** Commits the outcome; nothing of the attempt can change afterwards. With `quarantine` the unit is held from then on. */
+  finish(end: AttemptEnd, quarantine: ErrorCode | null): void {
+    const { run, now, clock } = this.#port;
+    this.#port.write(() => {
+      this.#flushFrames();
+      run(
+        `UPDATE attempt SET outcome = ?, code = ?, detail = ?, address = coalesce(?, address), radio = ?, radio_address = ?,
+         images_json = ?, link_json = ?, channels_json = ?, resumed_from = ?, bytes = ?, upload_ms = ?, ended_at = ?, duration_ms = ?
+         WHERE sequence = ?`,
+        end.outcome,
+        end.code,
+        end.detail,
+        end.address,
+        end.radio?.name ?? null,
+        end.radio?.address ?? null,
+        JSON.stringify(end.images),
+        JSON.stringify(end.link),
+        JSON.stringify(this.#channels),
+        end.resumedFrom,
+        end.link.bytes,
+        end.uploadMs,
+        now(),
+        clock.now() - this.#startedMs,
+        this.#sequence,
+      );
+      if (quarantine) {
+        run('INSERT INTO quarantine (unit, attempt, code, since) VALUES (?, ?, ?, ?)', this.#unit, this.id, quarantine, now());
+      }
+    });
+  }
+
+  #flushFrames(): void {
+    if (this.#frames.length === 0) return;
+    const packed = packFrames(this.#frames);
+    this.#port.run('INSERT INTO frame_segment VALUES (?, ?, ?, ?)', this.#sequence, this.#segments++, this.#frames.length, packed);
+    this.#port.run('UPDATE attempt SET channels_json = ? WHERE sequence = ?', JSON.stringify(this.#channels), this.#sequence);
+    this.#frames = [];
+  }
+}

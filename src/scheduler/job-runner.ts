@@ -1,0 +1,402 @@
+import { type Clock, sleep } from '../clock.ts';
+import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
+import type { JobEvent, JobSummary, UnitSummary } from '../contract/job-events.ts';
+import type { ProductProfile } from '../contract/product-file.ts';
+import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import type { DfuDriver } from '../protocols/driver.ts';
+import type { Radio } from '../radio/radio.ts';
+import type { JobWriter } from '../records/record-writer.ts';
+import { AirWatch, type HeardDevice } from './air-watch.ts';
+import { extractSerial } from './identity.ts';
+import { intervalFor, LINKS_PER_RADIO, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
+import { RadioPool } from './radio-pool.ts';
+import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
+
+/** After the last new device this long nothing more is expected of a tray of unknown size. */
+const SETTLE_MS = 2000;
+/** Once all expected units are heard, how long to listen for a second device of the same identity. */
+const DUPLICATE_WATCH_MS = 500;
+const IDENTIFY_TIMEOUT_MS = 15_000;
+/** Codes for which the unit is not to blame: they end its attempts, but put it in no quarantine. */
+const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'STOPPED',
+  'UNIT_NOT_FOUND',
+  'NOT_ON_JOB',
+  'DUPLICATE_IDENTITY',
+  'BATTERY_LOW',
+  'SIGNAL_WEAK',
+  'DOWNGRADE_REFUSED',
+  'MODE_REFUSED',
+  'RADIO_LOST',
+  'DISK_FULL',
+  'INTERNAL',
+]);
+
+/** What a job is to do. */
+export interface JobOrder {
+  readonly job: string;
+  readonly firmware: FirmwarePackage;
+  readonly profile: ProductProfile;
+  readonly driver: DfuDriver;
+  readonly radios: readonly Radio[];
+  /** The allow-list; null when every unit of the product may be written. */
+  readonly units: readonly { readonly serial: string; readonly slot: string | null }[] | null;
+  /** How many units are expected; null when that is not known. */
+  readonly expected: number | null;
+  readonly findTimeoutMs: number;
+  readonly linksPerRadio?: number;
+  readonly practice: boolean;
+  /** Units that are in quarantine, with the code that put them there. */
+  readonly quarantined: ReadonlyMap<string, string>;
+}
+
+/** What a job runs with. */
+export interface JobSurroundings {
+  readonly clock: Clock;
+  readonly record: JobWriter;
+  readonly signal: AbortSignal;
+  readonly emit: (event: JobEvent) => void;
+}
+
+interface Tally {
+  readonly unit: Unit;
+  attempts: number;
+  previous: string | null;
+  bytes: number;
+  uploadMs: number;
+  resumedFrom: number | null;
+  readonly startedMs: number;
+}
+
+/**
+ * Runs a job: finds the units, upgrades them side by side, tries again what may help, and sums up. One unit's failure touches no
+ * other; what cannot be recorded stops the job.
+ */
+export async function runJob(order: JobOrder, surroundings: JobSurroundings): Promise<JobSummary> {
+  return new JobRun(order, surroundings).run();
+}
+
+class JobRun {
+  readonly #order: JobOrder;
+  readonly #clock: Clock;
+  readonly #record: JobWriter;
+  readonly #emit: (event: JobEvent) => void;
+  readonly #watch: AirWatch;
+  readonly #pool: RadioPool;
+  /** Aborts when the operator stops the job, and when it cannot go on. */
+  readonly #stop = new AbortController();
+  #fatal: StationError | null = null;
+
+  constructor(order: JobOrder, { clock, record, signal, emit }: JobSurroundings) {
+    this.#order = order;
+    this.#clock = clock;
+    this.#record = record;
+    this.#emit = emit;
+    this.#watch = new AirWatch(order.profile, clock);
+    this.#pool = new RadioPool(order.radios, order.linksPerRadio ?? LINKS_PER_RADIO);
+    const stop = () => this.#stop.abort(new StationError('STOPPED'));
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  }
+
+  async run(): Promise<JobSummary> {
+    const { job, practice, firmware, radios } = this.#order;
+    this.#emit({ type: 'job-started', job, practice, firmware: firmware.fileName, radios: radios.map((radio) => radio.name) });
+    for (const radio of radios) this.#attend(radio);
+    try {
+      const found = await this.#findUnits();
+      this.#reportRefused();
+      const running = found.units.map((unit) => this.#upgradeUnit(unit, found.units.length));
+      const units = [...(await Promise.all(running)), ...found.rejected.map((each) => this.#rejected(each))];
+      if (this.#fatal) throw this.#fatal;
+      return this.#sum(units, found.code);
+    } finally {
+      this.#watch.stop();
+    }
+  }
+
+  #attend(radio: Radio): void {
+    this.#watch.listen(radio);
+    void radio.ended.then((reason) => {
+      this.#watch.forget(radio);
+      this.#pool.remove(radio);
+      if (reason) this.#emit({ type: 'radio-lost', radio: radio.name, detail: reason.detail });
+      if (this.#pool.radios.length === 0) this.#stop.abort(reason ?? new StationError('RADIO_LOST'));
+    });
+  }
+
+  /** Listens until all expected units are heard, or for as long as the order says. */
+  async #findUnits(): Promise<{ units: Unit[]; rejected: Rejected[]; code: ErrorCode | null }> {
+    const { units, expected, findTimeoutMs } = this.#order;
+    const wanted = units?.length ?? expected;
+    try {
+      await this.#watch.until(() => (this.#allHeard(wanted) ? true : null), findTimeoutMs, this.#stop.signal);
+      await sleep(this.#clock, DUPLICATE_WATCH_MS, this.#stop.signal);
+      const identified = await this.#identify();
+      return this.#select(identified, wanted);
+    } catch (error) {
+      if (!this.#stop.signal.aborted) throw error;
+      return { units: [], rejected: [], code: null };
+    }
+  }
+
+  #heardCount = 0;
+  #lastNewMs = 0;
+
+  #allHeard(wanted: number | null): boolean {
+    const heard = this.#watch.devices();
+    if (this.#order.units && this.#order.profile.identity.from !== 'dis-serial') {
+      const serials = new Set(heard.map(({ serial }) => serial));
+      return this.#order.units.every(({ serial }) => serials.has(serial));
+    }
+    if (wanted !== null) return new Set(heard.map(({ serial, address }) => serial ?? address)).size >= wanted;
+    if (heard.length !== this.#heardCount) {
+      this.#heardCount = heard.length;
+      this.#lastNewMs = this.#clock.now();
+    }
+    return heard.length > 0 && this.#clock.now() - this.#lastNewMs > SETTLE_MS;
+  }
+
+  /** Serials of the devices heard; those that do not advertise theirs are asked for it. */
+  async #identify(): Promise<{ device: HeardDevice; serial: string; byReading: boolean }[]> {
+    const identified = [];
+    for (const device of this.#watch.devices()) {
+      if (device.serial !== null) identified.push({ device, serial: device.serial, byReading: false });
+      else identified.push({ device, serial: (await this.#askSerial(device)) ?? device.address, byReading: true });
+    }
+    return identified;
+  }
+
+  async #askSerial(device: HeardDevice): Promise<string | null> {
+    const radio = [...device.heard.keys()][0];
+    if (!radio) return null;
+    try {
+      const link = await radio.connect(device.address, {
+        intervalMs: 15,
+        supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
+        timeoutMs: IDENTIFY_TIMEOUT_MS,
+        signal: this.#stop.signal,
+      });
+      try {
+        const value = await link.read(await link.characteristic('180a', '2a25'));
+        return extractSerial(this.#order.profile, value.toString('utf8'));
+      } finally {
+        await link.disconnect();
+      }
+    } catch (error) {
+      const { code, detail } = asStationError(error);
+      this.#emit({ type: 'unit-refused', unit: device.address, address: device.address, code, detail });
+      return null;
+    }
+  }
+
+  /** Who of those found may be written, and who is missing. */
+  #select(
+    found: readonly { device: HeardDevice; serial: string; byReading: boolean }[],
+    wanted: number | null,
+  ): { units: Unit[]; rejected: Rejected[]; code: ErrorCode | null } {
+    const { units: allowed, profile, quarantined, practice } = this.#order;
+    const slots = new Map(allowed?.map(({ serial, slot }) => [serial, slot]));
+    const bySerial = Map.groupBy(found, ({ serial }) => serial);
+    const units: Unit[] = [];
+    const rejected: Rejected[] = [];
+    for (const [serial, devices] of [...bySerial].sort(([a], [b]) => a.localeCompare(b))) {
+      const { device, byReading } = devices[0]!;
+      const slot = slots.get(serial) ?? null;
+      const rssi = Math.max(...[...device.heard.values()].map((each) => each.rssi));
+      const { address } = device;
+      if (allowed && !slots.has(serial)) {
+        this.#emit({ type: 'unit-refused', unit: serial, address, code: 'NOT_ON_JOB', detail: '' });
+        continue;
+      }
+      const refuse = (code: ErrorCode, detail: string) => rejected.push({ serial, slot, address, code, detail });
+      if (devices.length > 1) refuse('DUPLICATE_IDENTITY', devices.map((each) => each.device.address).join(', '));
+      else if (quarantined.has(serial) && !practice) refuse('UNIT_QUARANTINED', quarantined.get(serial)!);
+      else if (profile.rssiMin !== undefined && rssi < profile.rssiMin) refuse('SIGNAL_WEAK', `${rssi} dBm`);
+      else {
+        units.push({ serial, slot, address, identifiedByReading: byReading });
+        this.#emit({ type: 'unit-found', unit: serial, slot, address, rssi });
+      }
+    }
+    if (!allowed && wanted !== null) units.splice(wanted);
+    for (const { serial, slot } of allowed ?? []) {
+      if (!bySerial.has(serial)) rejected.push({ serial, slot, address: null, code: 'UNIT_NOT_FOUND', detail: '' });
+    }
+    const present = units.length + rejected.filter(({ address }) => address !== null).length;
+    const missing = wanted !== null && present < wanted;
+    const code = present === 0 ? 'NO_UNIT_FOUND' : missing ? 'UNITS_MISSING' : null;
+    return { units, rejected, code };
+  }
+
+  /** Devices in the air that are not this job's, told once. */
+  #reportRefused(): void {
+    for (const { address, code, detail } of this.#watch.refused()) {
+      this.#emit({ type: 'unit-refused', unit: address, address, code, detail });
+    }
+  }
+
+  /** A unit that was refused before anything was sent to it: that, too, is an attempt on record. */
+  #rejected({ serial, slot, address, code, detail }: Rejected): UnitSummary {
+    const error = new StationError(code, detail);
+    const attempt = this.#record.openAttempt({ serial, slot, number: 1, repeats: null, address });
+    const outcome = code === 'UNIT_NOT_FOUND' ? 'error' : 'fail';
+    const link = {
+      facts: null,
+      rssi: null,
+      security: 'none' as const,
+      window: null,
+      resends: 0,
+      reconnects: 0,
+      bytes: 0,
+      bytesPerSecond: null,
+    };
+    attempt.finish(
+      { outcome, code, detail: error.detail || null, address, radio: null, images: [], link, resumedFrom: null, uploadMs: 0 },
+      null,
+    );
+    const ended = { type: 'attempt-ended', unit: serial, attemptId: attempt.id, outcome, code, detail, willRetry: false } as const;
+    this.#emit(ended);
+    return {
+      unit: serial,
+      slot,
+      address,
+      outcome,
+      code,
+      detail: detail || null,
+      attempts: 1,
+      images: [],
+      resumedFrom: null,
+      bytes: 0,
+      durationMs: 0,
+      uploadMs: 0,
+      bytesPerSecond: null,
+      attemptId: attempt.id,
+    };
+  }
+
+  async #upgradeUnit(unit: Unit, together: number): Promise<UnitSummary> {
+    const { profile, firmware, driver, linksPerRadio = LINKS_PER_RADIO } = this.#order;
+    const links = Math.min(linksPerRadio, Math.ceil(together / Math.max(1, this.#pool.radios.length)));
+    const setting: SessionSetting = {
+      firmware,
+      profile,
+      driver,
+      clock: this.#clock,
+      watch: this.#watch,
+      pool: this.#pool,
+      intervalMs: intervalFor(links),
+      signal: this.#stop.signal,
+      emit: this.#emit,
+    };
+    const tally: Tally = {
+      unit,
+      attempts: 0,
+      previous: null,
+      bytes: 0,
+      uploadMs: 0,
+      resumedFrom: null,
+      startedMs: this.#clock.now(),
+    };
+    for (;;) {
+      const result = await this.#attempt(tally, setting);
+      if ('summary' in result) return result.summary;
+    }
+  }
+
+  async #attempt(tally: Tally, setting: SessionSetting): Promise<{ summary: UnitSummary } | { retry: true }> {
+    const { unit } = tally;
+    tally.attempts += 1;
+    let id: string | null = null;
+    let result: AttemptResult;
+    try {
+      const { serial, slot, address } = unit;
+      const record = this.#record.openAttempt({ serial, slot, number: tally.attempts, repeats: tally.previous, address });
+      id = record.id;
+      const radio = this.#pool.radios.map((each) => each.name).join(', ');
+      this.#emit({ type: 'attempt-started', unit: serial, attemptId: id, number: tally.attempts, radio });
+      const lastTry = tally.attempts > this.#order.profile.retries;
+      result = await new UnitSession(unit, setting, record).run((code) => !blameless.has(code), lastTry);
+    } catch (error) {
+      result = this.#unrecorded(asStationError(error));
+    }
+    tally.bytes += result.bytes;
+    tally.uploadMs += result.uploadMs;
+    tally.resumedFrom = result.resumedFrom ?? tally.resumedFrom;
+    const tryAgain =
+      result.retryable && tally.attempts <= this.#order.profile.retries && !this.#stop.signal.aborted && !this.#fatal;
+    this.#emit({
+      type: 'attempt-ended',
+      unit: unit.serial,
+      attemptId: id ?? '',
+      outcome: result.outcome,
+      code: result.code,
+      detail: result.detail,
+      willRetry: tryAgain,
+    });
+    tally.previous = id;
+    if (tryAgain) return { retry: true };
+    if (result.quarantined) this.#emit({ type: 'unit-quarantined', unit: unit.serial, code: result.code! });
+    return { summary: this.#unitSummary(tally, result, id) };
+  }
+
+  /** What cannot be recorded must not go on: the job is stopped, and says why. */
+  #unrecorded(error: StationError): AttemptResult {
+    this.#fatal ??= error;
+    this.#stop.abort(error);
+    const { code, detail } = error;
+    return {
+      outcome: 'error',
+      code,
+      detail,
+      retryable: false,
+      quarantined: false,
+      images: [],
+      bytes: 0,
+      uploadMs: 0,
+      resumedFrom: null,
+    };
+  }
+
+  #unitSummary(tally: Tally, result: AttemptResult, attemptId: string | null): UnitSummary {
+    const { unit, attempts, bytes, uploadMs, resumedFrom, startedMs } = tally;
+    return {
+      unit: unit.serial,
+      slot: unit.slot,
+      address: unit.address,
+      outcome: result.outcome,
+      code: result.code,
+      detail: result.detail,
+      attempts,
+      images: result.images,
+      resumedFrom,
+      bytes,
+      durationMs: Math.round(this.#clock.now() - startedMs),
+      uploadMs: Math.round(uploadMs),
+      bytesPerSecond: uploadMs > 0 ? Math.round((bytes / uploadMs) * 1000) : null,
+      attemptId,
+    };
+  }
+
+  #sum(units: readonly UnitSummary[], code: ErrorCode | null): JobSummary {
+    const { job, practice, profile } = this.#order;
+    const wanted = profile.upgrade.mode === 'upload-only' ? ['staged', 'skipped'] : ['pass', 'skipped'];
+    const stopped = this.#stop.signal.aborted;
+    const good = code === null && units.length > 0 && units.every(({ outcome }) => wanted.includes(outcome));
+    const outcome = stopped ? 'aborted' : good ? 'pass' : 'fail';
+    const sorted = units.toSorted((a, b) => (a.slot ?? a.unit).localeCompare(b.slot ?? b.unit, 'en', { numeric: true }));
+    const why = stopped ? asStationError(this.#stop.signal.reason).code : code;
+    this.#record.finish(outcome, why);
+    const summary: JobSummary = { type: 'summary', job, practice, outcome, code: why, units: sorted };
+    this.#emit(summary);
+    return summary;
+  }
+}
+
+/** A unit that is on the job, or was heard, and is not written. */
+interface Rejected {
+  readonly serial: string;
+  readonly slot: string | null;
+  readonly address: string | null;
+  readonly code: ErrorCode;
+  readonly detail: string;
+}

@@ -1,0 +1,283 @@
+import type { Clock } from '../clock.ts';
+import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
+import type { ImageSummary, JobEvent } from '../contract/job-events.ts';
+import type { ProductProfile } from '../contract/product-file.ts';
+import { type Outcome, outcomeOf, type StepName } from '../contract/records.ts';
+import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
+import type { Link, LinkFacts, Radio } from '../radio/radio.ts';
+import type { AttemptWriter } from '../records/record-writer.ts';
+import type { AirWatch, HeardDevice } from './air-watch.ts';
+import { extractSerial } from './identity.ts';
+import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
+import type { LinkPlace, RadioPool } from './radio-pool.ts';
+import { RecordedLink } from './recorded-link.ts';
+
+const FIND_TIMEOUT_MS = 15_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** A radio that has not heard the unit for this long is not the one to connect through. */
+const HEARD_RECENTLY_MS = 10_000;
+const CONNECT_TRIES = 3;
+const DEVICE_INFORMATION = '180a';
+const SERIAL_NUMBER_STRING = '2a25';
+const BATTERY_SERVICE = '180f';
+const BATTERY_LEVEL = '2a19';
+
+/** A unit that is to be upgraded: which device it is, as far as that can be told without connecting. */
+export interface Unit {
+  readonly serial: string;
+  readonly slot: string | null;
+  /** The address under which it was found; after a reboot it may have another. */
+  address: string;
+  /** Whether its identity is only readable once connected. */
+  readonly identifiedByReading: boolean;
+}
+
+/** What sessions share. */
+export interface SessionSetting {
+  readonly firmware: FirmwarePackage;
+  readonly profile: ProductProfile;
+  readonly driver: DfuDriver;
+  readonly clock: Clock;
+  readonly watch: AirWatch;
+  readonly pool: RadioPool;
+  readonly intervalMs: number;
+  readonly signal: AbortSignal;
+  readonly emit: (event: JobEvent) => void;
+}
+
+/** How one attempt ended. */
+export interface AttemptResult {
+  readonly outcome: Outcome;
+  readonly code: ErrorCode | null;
+  readonly detail: string | null;
+  readonly retryable: boolean;
+  /** The unit is held from now on. */
+  readonly quarantined: boolean;
+  readonly images: readonly ImageSummary[];
+  readonly bytes: number;
+  readonly uploadMs: number;
+  readonly resumedFrom: number | null;
+}
+
+/** One attempt at one unit: it connects the driver to the radios and everything that happens to the record. */
+export class UnitSession {
+  readonly #unit: Unit;
+  readonly #setting: SessionSetting;
+  readonly #record: AttemptWriter;
+  #place: LinkPlace | null = null;
+  #radio: Radio | null = null;
+  #link: Link | null = null;
+  /** Advertisements count from here on: older ones are from before the last link. */
+  #since = Number.NEGATIVE_INFINITY;
+  #facts: LinkFacts | null = null;
+  #rssi: number | null = null;
+  #connects = 0;
+  readonly #uploads: UploadFigures[] = [];
+
+  constructor(unit: Unit, setting: SessionSetting, record: AttemptWriter) {
+    this.#unit = unit;
+    this.#setting = setting;
+    this.#record = record;
+  }
+
+  /**
+   * Runs the attempt to its end; never rejects for anything that the unit did. The outcome is committed when it resolves. A unit that is
+   * not tried again is quarantined when `blamed` says that its code is the unit's own.
+   */
+  async run(blamed: (code: ErrorCode) => boolean, lastTry: boolean): Promise<AttemptResult> {
+    const ended = await this.#attempt();
+    const quarantined = ended.code !== null && (lastTry || !ended.retryable) && blamed(ended.code);
+    const result = { ...ended, quarantined };
+    const { outcome, code, detail, images, bytes, uploadMs, resumedFrom } = result;
+    const last = this.#uploads.at(-1);
+    this.#record.finish(
+      {
+        outcome,
+        code,
+        detail,
+        address: this.#unit.address,
+        radio: this.#radio && { name: this.#radio.name, address: this.#radio.address },
+        images,
+        link: {
+          facts: this.#facts,
+          rssi: this.#rssi,
+          security: 'none',
+          window: last?.window ?? null,
+          resends: this.#uploads.reduce((sum, upload) => sum + upload.resends, 0),
+          reconnects: Math.max(0, this.#connects - 1),
+          bytes,
+          bytesPerSecond: uploadMs > 0 ? (bytes / uploadMs) * 1000 : null,
+        },
+        resumedFrom,
+        uploadMs,
+      },
+      quarantined ? code : null,
+    );
+    return result;
+  }
+
+  async #attempt(): Promise<Omit<AttemptResult, 'quarantined'>> {
+    const figures = () => ({
+      bytes: this.#uploads.reduce((sum, upload) => sum + upload.sentBytes, 0),
+      uploadMs: this.#uploads.reduce((sum, upload) => sum + upload.durationMs, 0),
+      resumedFrom: this.#uploads.findLast((upload) => upload.fromOffset > 0)?.fromOffset ?? null,
+    });
+    try {
+      const { outcome, images } = await this.#setting.driver.upgrade(this.#context());
+      return { outcome, code: null, detail: null, retryable: false, images, ...figures() };
+    } catch (thrown) {
+      const error = asStationError(thrown);
+      const { code, detail, retryable } = error;
+      return { outcome: outcomeOf(code), code, detail: detail || null, retryable, images: [], ...figures() };
+    } finally {
+      await this.#letGo();
+    }
+  }
+
+  #context(): UpgradeContext {
+    const { firmware, profile, clock, signal, emit } = this.#setting;
+    const unit = this.#unit.serial;
+    return {
+      firmware,
+      profile,
+      clock,
+      signal,
+      connect: (withinMs) => this.#connect(withinMs),
+      step: (name, work) => this.#step(name, work),
+      progress: (image, bytes, totalBytes) => emit({ type: 'progress', unit, image, bytes, totalBytes }),
+      slots: (when, slots) => this.#record.slots(when, slots.map(slotRecord)),
+      uploaded: (upload) => {
+        this.#uploads.push(upload);
+        this.#facts = this.#link?.facts() ?? this.#facts;
+      },
+    };
+  }
+
+  async #step<T>(name: StepName, work: () => Promise<T>): Promise<T> {
+    const { clock, emit } = this.#setting;
+    emit({ type: 'step', unit: this.#unit.serial, step: name });
+    const startedMs = clock.now();
+    try {
+      const value = await work();
+      this.#record.step(name, startedMs, null);
+      return value;
+    } catch (error) {
+      this.#record.step(name, startedMs, asStationError(error));
+      throw error;
+    }
+  }
+
+  async #connect(withinMs = FIND_TIMEOUT_MS): Promise<Link> {
+    await this.#letGo();
+    const { clock } = this.#setting;
+    const until = clock.now() + withinMs;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#connectOnce(Math.max(until - clock.now(), 0));
+      } catch (error) {
+        await this.#letGo();
+        const again = error instanceof StationError && error.retryable && error.code !== 'UNIT_NOT_FOUND';
+        if (!again || attempt >= CONNECT_TRIES || clock.now() >= until) throw error;
+      }
+    }
+  }
+
+  async #connectOnce(withinMs: number): Promise<Link> {
+    const { clock, watch, pool, signal, intervalMs } = this.#setting;
+    const device = await watch.until(() => this.#find(), withinMs, signal);
+    if (!device) throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
+    this.#place = await pool.acquire(() => this.#candidates(), this.#connects > 0, signal);
+    const radio = this.#place.radio;
+    this.#radio = radio;
+    // Its address may have changed while it waited for a place.
+    const { address, heard } = this.#find() ?? device;
+    this.#rssi = heard.get(radio)?.rssi ?? null;
+    const link = await radio.connect(address, {
+      intervalMs,
+      supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
+      timeoutMs: CONNECT_TIMEOUT_MS,
+      signal,
+    });
+    this.#unit.address = address;
+    this.#link = link;
+    this.#connects += 1;
+    const place = this.#place;
+    void link.ended.then(() => {
+      if (this.#link === link) this.#since = clock.now();
+      place.release();
+    });
+    const recorded = new RecordedLink(link, this.#record, clock);
+    if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
+    return recorded;
+  }
+
+  /** The unit as it is heard since its last link ended; two devices of one identity are refused. */
+  #find(): HeardDevice | null {
+    const { watch } = this.#setting;
+    const fresh = watch.devices().filter((device) => {
+      const mine = this.#unit.identifiedByReading ? device.address === this.#unit.address : device.serial === this.#unit.serial;
+      return mine && [...device.heard.values()].some(({ atMs }) => atMs >= this.#since);
+    });
+    const now = this.#setting.clock.now();
+    const present = fresh.filter((device) => [...device.heard.values()].some(({ atMs }) => now - atMs < HEARD_RECENTLY_MS));
+    return latest(present.length > 0 ? present : fresh);
+  }
+
+  #candidates(): Radio[] {
+    const device = this.#find();
+    if (!device) return [];
+    const now = this.#setting.clock.now();
+    const heard = [...device.heard].filter(([, { atMs }]) => atMs >= this.#since);
+    const recently = heard.filter(([, { atMs }]) => now - atMs < HEARD_RECENTLY_MS);
+    return (recently.length > 0 ? recently : heard).sort(([, a], [, b]) => b.rssi - a.rssi).map(([radio]) => radio);
+  }
+
+  /** Before anything is written: the identity that the device itself reports, and its battery. */
+  async #checkUnit(link: Link): Promise<void> {
+    const { profile } = this.#setting;
+    if (profile.identity.from === 'dis-serial') {
+      const text = await this.#readText(link, DEVICE_INFORMATION, SERIAL_NUMBER_STRING, 'IDENTITY_UNREADABLE');
+      const serial = extractSerial(profile, text);
+      if (serial === null) throw new StationError('IDENTITY_UNREADABLE', text);
+      if (serial !== this.#unit.serial) throw new StationError('NOT_ON_JOB', `the device says it is ${serial}`);
+    }
+    if (profile.batteryMin !== undefined) {
+      const value = await this.#readValue(link, BATTERY_SERVICE, BATTERY_LEVEL, 'BATTERY_UNREADABLE');
+      const level = value[0];
+      if (level === undefined || level > 100) throw new StationError('BATTERY_UNREADABLE', value.toString('hex'));
+      if (level < profile.batteryMin) throw new StationError('BATTERY_LOW', `${level} %, at least ${profile.batteryMin} %`);
+    }
+  }
+
+  async #readText(link: Link, service: string, uuid: string, code: ErrorCode): Promise<string> {
+    return (await this.#readValue(link, service, uuid, code)).toString('utf8');
+  }
+
+  async #readValue(link: Link, service: string, uuid: string, code: ErrorCode): Promise<Buffer> {
+    try {
+      return await link.read(await link.characteristic(service, uuid));
+    } catch (error) {
+      if (error instanceof StationError && error.retryable) throw error;
+      throw new StationError(code, error instanceof Error ? error.message : '', { cause: error });
+    }
+  }
+
+  async #letGo(): Promise<void> {
+    this.#facts = this.#link?.facts() ?? this.#facts;
+    await this.#link?.disconnect();
+    this.#link = null;
+    this.#place?.release();
+    this.#place = null;
+  }
+}
+
+function latest(devices: readonly HeardDevice[]): HeardDevice | null {
+  const at = (device: HeardDevice) => Math.max(...[...device.heard.values()].map(({ atMs }) => atMs));
+  return devices.toSorted((a, b) => at(b) - at(a))[0] ?? null;
+}
+
+function slotRecord(state: SlotState) {
+  const flags = (['active', 'confirmed', 'pending', 'permanent'] as const).filter((flag) => state[flag]).join(' ');
+  return { image: state.image, slot: state.slot, version: state.version, hash: state.hash, flags };
+}

@@ -1,0 +1,86 @@
+import type { Clock } from '../clock.ts';
+import { StationError } from '../contract/errors.ts';
+import type { JobEvent, JobSummary } from '../contract/job-events.ts';
+import type { JobFile } from '../contract/job-file.ts';
+import type { ProductProfile } from '../contract/product-file.ts';
+import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import type { DfuDriver } from '../protocols/driver.ts';
+import { smpDriver } from '../protocols/smp/smp-driver.ts';
+import type { Radio } from '../radio/radio.ts';
+import type { RecordWriter } from '../records/record-writer.ts';
+import { runJob } from '../scheduler/job-runner.ts';
+
+const drivers: Readonly<Record<ProductProfile['protocol'], DfuDriver>> = { smp: smpDriver };
+const FIND_TIMEOUT_MS = 15_000;
+
+/** A job with its files read. */
+export interface StationJob {
+  readonly job: JobFile;
+  readonly profile: ProductProfile;
+  readonly firmware: FirmwarePackage;
+  /** Units expected, when neither list nor tray says. */
+  readonly units?: number | undefined;
+  readonly findTimeoutMs?: number | undefined;
+}
+
+/** What a station is made of: it is handed its radios and its records, and builds neither. */
+export interface StationParts {
+  readonly radios: readonly Radio[];
+  readonly records: RecordWriter;
+  readonly clock: Clock;
+  readonly practice: boolean;
+  readonly appVersion: string;
+}
+
+/** Commands in, events out. */
+export class Station {
+  readonly #parts: StationParts;
+
+  constructor(parts: StationParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Runs a job to its end; the signal stops it. Every attempt is on record when its end is announced.
+   * @throws StationError NO_RADIO, SECURITY_UNSUPPORTED, FIRMWARE_FOR_OTHER_HARDWARE, or why the records cannot be written
+   */
+  async run(order: StationJob, signal: AbortSignal, emit: (event: JobEvent) => void): Promise<JobSummary> {
+    const { radios, records, clock, practice, appVersion } = this.#parts;
+    const { job, profile, firmware } = order;
+    if (radios.length === 0) throw new StationError('NO_RADIO');
+    checkOrder(profile, firmware);
+    const record = records.openJob({
+      name: job.job,
+      profile,
+      firmware,
+      operator: job.operator ?? null,
+      practice,
+      appVersion,
+    });
+    const slots = job.tray ? job.tray.rows * job.tray.columns : null;
+    return runJob(
+      {
+        job: job.job,
+        firmware,
+        profile,
+        driver: drivers[profile.protocol],
+        radios,
+        units: job.units?.map(({ serial, slot }) => ({ serial, slot: slot ?? null })) ?? null,
+        expected: order.units ?? slots,
+        findTimeoutMs: order.findTimeoutMs ?? FIND_TIMEOUT_MS,
+        practice,
+        quarantined: records.quarantined(profile.product),
+      },
+      { clock, record, signal, emit },
+    );
+  }
+}
+
+/** What can be said of a job before any radio is used. @throws StationError SECURITY_UNSUPPORTED, FIRMWARE_FOR_OTHER_HARDWARE */
+export function checkOrder(profile: ProductProfile, firmware: FirmwarePackage): void {
+  if (profile.security !== 'none') throw new StationError('SECURITY_UNSUPPORTED', profile.security);
+  const { hardware } = firmware;
+  if (profile.hardware && hardware && !hardware.toLowerCase().startsWith(profile.hardware.toLowerCase())) {
+    throw new StationError('FIRMWARE_FOR_OTHER_HARDWARE', `${hardware}, the product is ${profile.hardware}`);
+  }
+}
