@@ -36,7 +36,9 @@ class BluetoothHciSocket extends EventEmitter {
     this.#transport = null;
   }
 
-  setFilter() {}
+  setFilter() {
+    // A kernel socket filters; a transport of one's own delivers what it has.
+  }
 
   write(packet) {
     this.#transport?.write(packet);

@@ -29,7 +29,13 @@ export async function runDemo(
   const bytes = firmware.images[0]!.bytes.length;
   const tray = trayFile.parse({
     units: ROWS * COLUMNS,
-    device: { image: '0.0.0', slotKiB: 1024, flash: { writeUsPerWord: 20, eraseMsPerPage: 10 }, bootMs: 1200, swapMs: 800 },
+    device: {
+      image: '0.0.0',
+      slotKiB: 1024,
+      flash: { writeUsPerWord: 20, eraseMsPerPage: 10 },
+      bootMs: 1200,
+      swapMs: 800,
+    },
     faults: [
       { unit: LINK_LOSER, at: { bytes: Math.round(bytes / 2) }, do: 'drop-link', times: 1 },
       { unit: REJECTER, at: 'boot', do: 'reject-image' },

@@ -1,5 +1,5 @@
-import { statfs } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemClock } from '../clock.ts';
 import { asStationError, type ErrorCode } from '../contract/errors.ts';

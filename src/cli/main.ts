@@ -13,8 +13,8 @@ import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.
 import { attemptList, attemptText, frameJson } from './records-command.ts';
 import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
 import { RunDisplay } from './run-display.ts';
-import { runVirtualTray, type VirtualTrayOptions } from './virtual-tray-command.ts';
 import { appVersion } from './version.ts';
+import { runVirtualTray, type VirtualTrayOptions } from './virtual-tray-command.ts';
 
 const EXIT_CANNOT_START = 2;
 const EXIT_INTERRUPTED = 130;
@@ -134,13 +134,17 @@ records
   .option('--practice')
   .option('--data <dir>')
   .option('--json')
-  .action((options: RecordsOptions & { serial?: string; outcome?: string; hash?: string; before?: number; limit: number }) => {
-    withReader(options, (reader) => {
-      const rows = reader.list(options);
-      if (options.json) for (const row of rows) sayJson({ type: 'attempt', ...row });
-      else say(attemptList(rows));
-    });
-  });
+  .action(
+    (
+      options: RecordsOptions & { serial?: string; outcome?: string; hash?: string; before?: number; limit: number },
+    ) => {
+      withReader(options, (reader) => {
+        const rows = reader.list(options);
+        if (options.json) for (const row of rows) sayJson({ type: 'attempt', ...row });
+        else say(attemptList(rows));
+      });
+    },
+  );
 
 records
   .command('show')

@@ -34,11 +34,20 @@ export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): st
     textTable(
       ['what', 'is'],
       [
-        ['unit', `${attempt.serial} (${attempt.product}), slot ${attempt.slot ?? '–'}, address ${attempt.address ?? '–'}`],
+        [
+          'unit',
+          `${attempt.serial} (${attempt.product}), slot ${attempt.slot ?? '–'}, address ${attempt.address ?? '–'}`,
+        ],
         ['job', `${attempt.job}, attempt ${attempt.number}, operator ${attempt.operator ?? '–'}`],
-        ['outcome', [attempt.outcome?.toUpperCase() ?? 'running', attempt.code, attempt.detail].filter(Boolean).join(' · ')],
+        [
+          'outcome',
+          [attempt.outcome?.toUpperCase() ?? 'running', attempt.code, attempt.detail].filter(Boolean).join(' · '),
+        ],
         ['time', `${attempt.startedAt} to ${attempt.endedAt ?? '–'}`],
-        ['firmware', `${attempt.firmware.fileName} ${attempt.firmware.sha256}, signature ${attempt.firmware.signature}`],
+        [
+          'firmware',
+          `${attempt.firmware.fileName} ${attempt.firmware.sha256}, signature ${attempt.firmware.signature}`,
+        ],
         ['profile', attempt.profile.sha256],
         ['station', `${attempt.station}, version ${attempt.appVersion}`],
         ['radio', `${attempt.radio ?? '–'} ${attempt.radioAddress ?? ''}`.trim()],

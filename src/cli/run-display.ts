@@ -1,5 +1,5 @@
-import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { sentences } from '../contract/errors.ts';
+import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { textTable } from './text-table.ts';
 
 const REDRAW_MS = 100;
@@ -47,7 +47,12 @@ export class RunDisplay {
         return this.#set(event.unit, 'upload', event.bytes, event.totalBytes, true);
       case 'attempt-ended': {
         const why = event.code ? ` ${event.code}${event.detail ? ` (${event.detail})` : ''}` : '';
-        return this.#set(event.unit, `${event.outcome.toUpperCase()}${why}${event.willRetry ? ', trying again' : ''}`, 0, 0);
+        return this.#set(
+          event.unit,
+          `${event.outcome.toUpperCase()}${why}${event.willRetry ? ', trying again' : ''}`,
+          0,
+          0,
+        );
       }
       case 'unit-quarantined':
         return this.#say(`${event.unit} is quarantined: ${event.code}`);
@@ -84,7 +89,9 @@ export class RunDisplay {
     this.#lastDrawMs = ms;
     const width = Math.max(...[...this.#lines.keys()].map((unit) => unit.length));
     const columns = this.#output.columns ?? 80;
-    const rows = [...this.#lines].map(([unit, line]) => `${unit.padEnd(width)}  ${bar(line)}${line.text}`.slice(0, columns - 1));
+    const rows = [...this.#lines].map(([unit, line]) =>
+      `${unit.padEnd(width)}  ${bar(line)}${line.text}`.slice(0, columns - 1),
+    );
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : '';
     this.#output.write(`${up}${rows.map((row) => `\x1b[2K${row}\n`).join('')}`);
     this.#drawn = rows.length;

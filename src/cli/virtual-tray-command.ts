@@ -43,6 +43,7 @@ export async function runVirtualTray(options: VirtualTrayOptions, say: (text: st
 
 function unixPath(text: string): string {
   const spec = parseRadioSpec(text);
-  if (spec.kind !== 'h4' || !('path' in spec)) throw new StationError('RADIO_SPEC_INVALID', `${text}: only h4:unix:PATH here`);
+  if (spec.kind !== 'h4' || !('path' in spec))
+    throw new StationError('RADIO_SPEC_INVALID', `${text}: only h4:unix:PATH here`);
   return spec.path;
 }

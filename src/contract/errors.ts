@@ -11,7 +11,8 @@ export const sentences = {
   ARGUMENT_INVALID: 'A command-line argument is not usable. See dfu-station --help.',
 
   // firmware
-  FIRMWARE_UNKNOWN_FORMAT: 'This is no firmware package the station knows (MCUboot image, dfu_application.zip, Intel HEX).',
+  FIRMWARE_UNKNOWN_FORMAT:
+    'This is no firmware package the station knows (MCUboot image, dfu_application.zip, Intel HEX).',
   FIRMWARE_TOO_LARGE: 'The firmware file is larger than any device could hold. Check that it is the right file.',
   IMAGE_TRUNCATED: 'The MCUboot image ends before its header says. Fetch the file again.',
   IMAGE_BAD_MAGIC: 'The file does not begin with an MCUboot image header. Use the signed image, not the raw binary.',
@@ -19,7 +20,8 @@ export const sentences = {
   IMAGE_HASH_MISSING: 'The MCUboot image carries no SHA-256. Sign it with imgtool.',
   IMAGE_HASH_INVALID: "The image's content does not match its SHA-256. The file is damaged: fetch it again.",
   IMAGE_SIGNATURE_MISSING: 'A public key was given but the image carries no signature of that kind.',
-  IMAGE_SIGNATURE_INVALID: 'The signature does not hold for this public key. The image was signed with another key or changed.',
+  IMAGE_SIGNATURE_INVALID:
+    'The signature does not hold for this public key. The image was signed with another key or changed.',
   IMAGE_KEY_MISMATCH: 'The image names another public key (key hash) than the one given.',
   PUBLIC_KEY_INVALID: 'The public key is not a PEM file with an ECDSA P-256, RSA or Ed25519 key.',
   ZIP_DAMAGED: 'The zip archive is damaged. Fetch the file again.',
@@ -34,9 +36,11 @@ export const sentences = {
 
   // radio and link
   NO_RADIO: 'No radio is available. Plug in an adapter or name one with --radio; dfu-station doctor explains.',
-  RADIO_SPEC_INVALID: 'The radio is not named as virtual[:N], hci:N, h4:unix:PATH, h4:tcp:HOST:PORT, h4:serial:DEV or system.',
+  RADIO_SPEC_INVALID:
+    'The radio is not named as virtual[:N], hci:N, h4:unix:PATH, h4:tcp:HOST:PORT, h4:serial:DEV or system.',
   RADIO_UNREACHABLE: 'The radio cannot be opened. Check that it is plugged in and not used by another program.',
-  RADIO_PERMISSION: 'The station may not use the Bluetooth adapter. Give it CAP_NET_ADMIN and CAP_NET_RAW, or run it as root.',
+  RADIO_PERMISSION:
+    'The station may not use the Bluetooth adapter. Give it CAP_NET_ADMIN and CAP_NET_RAW, or run it as root.',
   RADIO_REFUSED: 'The radio answers, but refuses to be set up. It may not support Bluetooth Low Energy.',
   RADIO_LOST: 'The radio went away. Plug it in again.',
   ALREADY_CONNECTED: 'The device is already connected through this radio.',
@@ -48,7 +52,8 @@ export const sentences = {
   ATT_TIMEOUT: 'The device did not answer a Bluetooth request within 30 s.',
   SERVICE_NOT_FOUND: 'The device does not offer the upgrade service of its product profile.',
   ENCRYPTION_REQUIRED: 'The device demands an encrypted link, which this product profile does not provide.',
-  SECURITY_UNSUPPORTED: 'The product profile asks for a security mode that this version cannot provide. Use security: none.',
+  SECURITY_UNSUPPORTED:
+    'The product profile asks for a security mode that this version cannot provide. Use security: none.',
   WRITE_TOO_LONG: 'A write is longer than the link can carry.',
 
   // who may be written
@@ -79,7 +84,8 @@ export const sentences = {
   RESET_FAILED: 'The device did not restart when it was told to.',
   NOT_BACK_AFTER_RESET: 'The device did not come back after its restart in time. Check its power; do not ship it.',
   SWAP_REVERTED: 'The device ran the new image and fell back to the old one. The image does not work on this unit.',
-  BOOTLOADER_REJECTED: "The device's bootloader did not start the new image. Its signature or hash does not hold on this unit.",
+  BOOTLOADER_REJECTED:
+    "The device's bootloader did not start the new image. Its signature or hash does not hold on this unit.",
   NOT_CONFIRMED: 'The new image runs but could not be made permanent. It would be undone at the next restart.',
   WRONG_IMAGE_RUNNING: 'The device runs neither the new image nor the one it had. Set it aside.',
   RETRIES_EXHAUSTED: 'The unit failed as often as the product profile allows.',
@@ -89,7 +95,8 @@ export const sentences = {
 
   // records
   DATA_DIRECTORY_IN_USE: 'Another station uses this data directory. Stop it or choose another with --data.',
-  DATA_DIRECTORY_READ_ONLY: 'The data directory cannot be written. Check its permissions or choose another with --data.',
+  DATA_DIRECTORY_READ_ONLY:
+    'The data directory cannot be written. Check its permissions or choose another with --data.',
   DISK_FULL: 'The disk is full. Free some space: no unit is upgraded without a record.',
   DATABASE_DAMAGED: 'The database of records is damaged. Restore the backup; do not delete it.',
   DATABASE_NEWER: 'The database was written by a newer version of the station. Update this one.',

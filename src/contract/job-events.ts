@@ -48,11 +48,35 @@ export type JobEvent =
       readonly firmware: string;
       readonly radios: readonly string[];
     }
-  | { readonly type: 'unit-found'; readonly unit: string; readonly slot: string | null; readonly address: string; readonly rssi: number }
-  | { readonly type: 'unit-refused'; readonly unit: string; readonly address: string; readonly code: ErrorCode; readonly detail: string }
-  | { readonly type: 'attempt-started'; readonly unit: string; readonly attemptId: string; readonly number: number; readonly radio: string }
+  | {
+      readonly type: 'unit-found';
+      readonly unit: string;
+      readonly slot: string | null;
+      readonly address: string;
+      readonly rssi: number;
+    }
+  | {
+      readonly type: 'unit-refused';
+      readonly unit: string;
+      readonly address: string;
+      readonly code: ErrorCode;
+      readonly detail: string;
+    }
+  | {
+      readonly type: 'attempt-started';
+      readonly unit: string;
+      readonly attemptId: string;
+      readonly number: number;
+      readonly radio: string;
+    }
   | { readonly type: 'step'; readonly unit: string; readonly step: StepName }
-  | { readonly type: 'progress'; readonly unit: string; readonly image: number; readonly bytes: number; readonly totalBytes: number }
+  | {
+      readonly type: 'progress';
+      readonly unit: string;
+      readonly image: number;
+      readonly bytes: number;
+      readonly totalBytes: number;
+    }
   | {
       readonly type: 'attempt-ended';
       readonly unit: string;

@@ -9,10 +9,13 @@ const device = z.strictObject({
   namePrefix: z.string().max(20).default('DFU-'),
   /** The serial; by default SN0001, SN0002 … by unit number. */
   serial: z.string().min(1).max(20).optional(),
-  address: z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i, 'a Bluetooth address').optional(),
+  address: z
+    .string()
+    .regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i, 'a Bluetooth address')
+    .optional(),
   security: z.enum(['none']).default('none'),
   /** The version of the image that it runs at first. */
-  image: version.default('0.9.0'),
+  image: version.default('0.0.0'),
   /** Two cores as on an nRF5340: image 1 is the network core, whose running image cannot be read back. */
   cores: z.union([z.literal(1), z.literal(2)]).default(1),
   slotKiB: z.int().min(16).max(4096).default(512),
@@ -54,7 +57,9 @@ const device = z.strictObject({
  */
 const fault = z.strictObject({
   unit: z.int().min(1),
-  at: z.union([z.enum(['connect', 'boot', 'confirm', 'always']), z.strictObject({ bytes: z.int().min(0) })]).default('always'),
+  at: z
+    .union([z.enum(['connect', 'boot', 'confirm', 'always']), z.strictObject({ bytes: z.int().min(0) })])
+    .default('always'),
   do: z.enum([
     'drop-link', // the radio goes silent until both sides' supervision timeouts
     'reject-image', // the bootloader refuses the new image and erases it
@@ -104,7 +109,9 @@ export type FaultDescription = z.infer<typeof fault>;
 /** The devices of a tray, overrides applied, serials filled in. */
 export function trayDevices(tray: TrayFile): DeviceDescription[] {
   return Array.from({ length: tray.units }, (_, index) => {
-    const own = tray.overrides.filter((override) => override.unit === index + 1).map(({ unit: _unit, ...rest }) => rest);
+    const own = tray.overrides
+      .filter((override) => override.unit === index + 1)
+      .map(({ unit: _unit, ...rest }) => rest);
     const serial = `SN${String(index + 1).padStart(4, '0')}`;
     return device.parse(Object.assign({ serial }, tray.device, ...own));
   });

@@ -27,7 +27,8 @@ export function readIntelHex(file: Buffer): UnpackedFirmware {
   const images = runs.filter((run) => looksLikeMcubootImage(run.bytes));
   const [image] = images;
   if (!image) throw new StationError('IMAGE_BAD_MAGIC', 'no block of the HEX file begins with an image header');
-  if (images.length > 1) throw new StationError('HEX_INVALID', `${images.length} images; give them as a dfu_application.zip`);
+  if (images.length > 1)
+    throw new StationError('HEX_INVALID', `${images.length} images; give them as a dfu_application.zip`);
   return { format: 'intel-hex', hardware: null, parts: [{ index: 0, bytes: image.bytes }] };
 }
 

@@ -1,4 +1,4 @@
-import { createHash, type KeyObject, constants, verify } from 'node:crypto';
+import { constants, createHash, type KeyObject, verify } from 'node:crypto';
 import { StationError } from '../contract/errors.ts';
 import { publicKeyHash, type SignatureKind, signatureKindOf } from './signing-key.ts';
 
@@ -115,7 +115,7 @@ export function parseMcubootImage(bytes: Buffer): McubootImage {
   const totalBytes = readTlvs(bytes, hashedEnd, TLV_INFO_MAGIC, tlvs);
 
   const hashTlv = tlvs.find((tlv) => tlv.type === TLV.SHA256);
-  if (!hashTlv || hashTlv.value.length !== 32) throw new StationError('IMAGE_HASH_MISSING');
+  if (hashTlv?.value.length !== 32) throw new StationError('IMAGE_HASH_MISSING');
   const digest = createHash('sha256').update(bytes.subarray(0, hashedEnd)).digest();
   if (!digest.equals(hashTlv.value)) {
     throw new StationError('IMAGE_HASH_INVALID', `says ${short(hashTlv.value)}, is ${short(digest)}`);

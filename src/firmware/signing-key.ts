@@ -30,5 +30,7 @@ export function signatureKindOf(key: KeyObject): SignatureKind {
 /** SHA-256 of the public key as MCUboot encodes it (RSA: PKCS#1 DER, others: SubjectPublicKeyInfo DER); hexadecimal. */
 export function publicKeyHash(key: KeyObject): string {
   const format = key.asymmetricKeyType === 'rsa' ? 'pkcs1' : 'spki';
-  return createHash('sha256').update(key.export({ type: format, format: 'der' })).digest('hex');
+  return createHash('sha256')
+    .update(key.export({ type: format, format: 'der' }))
+    .digest('hex');
 }

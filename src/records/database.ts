@@ -43,7 +43,8 @@ export function openForWriting(directory: string): { database: WritableDatabase;
 /** Opens the records for reading, also while a station writes them. @throws StationError RECORD_NOT_FOUND when there are none */
 export function openForReading(directory: string): ReadableDatabase {
   return translated(directory, () => {
-    if (!existsSync(join(directory, DATABASE_FILE))) throw new StationError('RECORD_NOT_FOUND', `no records in ${directory}`);
+    if (!existsSync(join(directory, DATABASE_FILE)))
+      throw new StationError('RECORD_NOT_FOUND', `no records in ${directory}`);
     const database = new Database(join(directory, DATABASE_FILE), { readonly: true, fileMustExist: true });
     refuseNewer(database);
     return database;
@@ -85,19 +86,25 @@ function migrate(database: WritableDatabase): void {
 
 function refuseNewer(database: ReadableDatabase): void {
   const version = Number(database.pragma('user_version', { simple: true }));
-  if (version > migrations.length) throw new StationError('DATABASE_NEWER', `schema ${version}, known ${migrations.length}`);
+  if (version > migrations.length)
+    throw new StationError('DATABASE_NEWER', `schema ${version}, known ${migrations.length}`);
 }
 
 function recordsError(directory: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof StationError || !('code' in error)) return error;
   const code = String(error.code);
-  const known =
-    /^SQLITE_(BUSY|LOCKED)/.test(code) ? 'DATA_DIRECTORY_IN_USE'
-    : /^SQLITE_READONLY/.test(code) || ['EACCES', 'EROFS', 'EPERM'].includes(code) ? 'DATA_DIRECTORY_READ_ONLY'
-    : code === 'SQLITE_FULL' || code === 'ENOSPC' ? 'DISK_FULL'
-    : /^SQLITE_(CORRUPT|NOTADB)/.test(code) ? 'DATABASE_DAMAGED'
-    : code === 'SQLITE_CANTOPEN' || code === 'ENOENT' || code === 'ENOTDIR' || code === 'EEXIST' ? 'DATA_DIRECTORY_READ_ONLY'
-    : code === 'SQLITE_IOERR' || code.startsWith('SQLITE_IOERR_WRITE') ? 'DISK_FULL'
-    : null;
+  const known = /^SQLITE_(BUSY|LOCKED)/.test(code)
+    ? 'DATA_DIRECTORY_IN_USE'
+    : /^SQLITE_READONLY/.test(code) || ['EACCES', 'EROFS', 'EPERM'].includes(code)
+      ? 'DATA_DIRECTORY_READ_ONLY'
+      : code === 'SQLITE_FULL' || code === 'ENOSPC'
+        ? 'DISK_FULL'
+        : /^SQLITE_(CORRUPT|NOTADB)/.test(code)
+          ? 'DATABASE_DAMAGED'
+          : code === 'SQLITE_CANTOPEN' || code === 'ENOENT' || code === 'ENOTDIR' || code === 'EEXIST'
+            ? 'DATA_DIRECTORY_READ_ONLY'
+            : code === 'SQLITE_IOERR' || code.startsWith('SQLITE_IOERR_WRITE')
+              ? 'DISK_FULL'
+              : null;
   return known ? new StationError(known, `${directory}: ${error.message}`, { cause: error }) : error;
 }

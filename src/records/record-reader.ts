@@ -183,5 +183,18 @@ export class RecordReader {
 
 function asRow(row: Row): AttemptRow {
   const { sequence, id, serial, product, job, slot, number, outcome, code, startedAt, durationMs, practice } = row;
-  return { sequence, id, serial, product, job, slot, number, outcome, code, startedAt, durationMs, practice: practice === 1 };
+  return {
+    sequence,
+    id,
+    serial,
+    product,
+    job,
+    slot,
+    number,
+    outcome,
+    code,
+    startedAt,
+    durationMs,
+    practice: practice === 1,
+  };
 }

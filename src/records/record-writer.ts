@@ -173,7 +173,9 @@ export class RecordWriter {
   #closeInterrupted(): number {
     return this.#write(() => {
       const { changes } = this.#database
-        .prepare(`UPDATE attempt SET outcome = 'aborted', code = 'STATION_INTERRUPTED', ended_at = ? WHERE outcome IS NULL`)
+        .prepare(
+          `UPDATE attempt SET outcome = 'aborted', code = 'STATION_INTERRUPTED', ended_at = ? WHERE outcome IS NULL`,
+        )
         .run(this.#now());
       this.#database
         .prepare(`UPDATE job SET outcome = 'aborted', code = 'STATION_INTERRUPTED', ended_at = ? WHERE outcome IS NULL`)
@@ -236,7 +238,12 @@ export class JobWriter {
     const id = randomUUID();
     const startedMs = clock.now();
     const { unit, sequence } = this.#port.write(() => {
-      run('INSERT OR IGNORE INTO unit (serial, product, first_seen_at) VALUES (?, ?, ?)', start.serial, this.#product, now());
+      run(
+        'INSERT OR IGNORE INTO unit (serial, product, first_seen_at) VALUES (?, ?, ?)',
+        start.serial,
+        this.#product,
+        now(),
+      );
       const row = get('SELECT id FROM unit WHERE product = ? AND serial = ?', this.#product, start.serial);
       const sequence = run(
         `INSERT INTO attempt (id, job, unit, number, repeats, slot, address, started_at, started_monotonic_ms)
@@ -358,7 +365,13 @@ export class AttemptWriter {
         this.#sequence,
       );
       if (quarantine) {
-        run('INSERT INTO quarantine (unit, attempt, code, since) VALUES (?, ?, ?, ?)', this.#unit, this.id, quarantine, now());
+        run(
+          'INSERT INTO quarantine (unit, attempt, code, since) VALUES (?, ?, ?, ?)',
+          this.#unit,
+          this.id,
+          quarantine,
+          now(),
+        );
       }
     });
   }
@@ -366,8 +379,18 @@ export class AttemptWriter {
   #flushFrames(): void {
     if (this.#frames.length === 0) return;
     const packed = packFrames(this.#frames);
-    this.#port.run('INSERT INTO frame_segment VALUES (?, ?, ?, ?)', this.#sequence, this.#segments++, this.#frames.length, packed);
-    this.#port.run('UPDATE attempt SET channels_json = ? WHERE sequence = ?', JSON.stringify(this.#channels), this.#sequence);
+    this.#port.run(
+      'INSERT INTO frame_segment VALUES (?, ?, ?, ?)',
+      this.#sequence,
+      this.#segments++,
+      this.#frames.length,
+      packed,
+    );
+    this.#port.run(
+      'UPDATE attempt SET channels_json = ? WHERE sequence = ?',
+      JSON.stringify(this.#channels),
+      this.#sequence,
+    );
     this.#frames = [];
   }
 }

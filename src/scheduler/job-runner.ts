@@ -101,7 +101,13 @@ class JobRun {
 
   async run(): Promise<JobSummary> {
     const { job, practice, firmware, radios } = this.#order;
-    this.#emit({ type: 'job-started', job, practice, firmware: firmware.fileName, radios: radios.map((radio) => radio.name) });
+    this.#emit({
+      type: 'job-started',
+      job,
+      practice,
+      firmware: firmware.fileName,
+      radios: radios.map((radio) => radio.name),
+    });
     for (const radio of radios) this.#attend(radio);
     try {
       const found = await this.#findUnits();
@@ -251,10 +257,28 @@ class JobRun {
       bytesPerSecond: null,
     };
     attempt.finish(
-      { outcome, code, detail: error.detail || null, address, radio: null, images: [], link, resumedFrom: null, uploadMs: 0 },
+      {
+        outcome,
+        code,
+        detail: error.detail || null,
+        address,
+        radio: null,
+        images: [],
+        link,
+        resumedFrom: null,
+        uploadMs: 0,
+      },
       null,
     );
-    const ended = { type: 'attempt-ended', unit: serial, attemptId: attempt.id, outcome, code, detail, willRetry: false } as const;
+    const ended = {
+      type: 'attempt-ended',
+      unit: serial,
+      attemptId: attempt.id,
+      outcome,
+      code,
+      detail,
+      willRetry: false,
+    } as const;
     this.#emit(ended);
     return {
       unit: serial,
@@ -310,7 +334,13 @@ class JobRun {
     let result: AttemptResult;
     try {
       const { serial, slot, address } = unit;
-      const record = this.#record.openAttempt({ serial, slot, number: tally.attempts, repeats: tally.previous, address });
+      const record = this.#record.openAttempt({
+        serial,
+        slot,
+        number: tally.attempts,
+        repeats: tally.previous,
+        address,
+      });
       id = record.id;
       const radio = this.#pool.radios.map((each) => each.name).join(', ');
       this.#emit({ type: 'attempt-started', unit: serial, attemptId: id, number: tally.attempts, radio });
@@ -383,7 +413,9 @@ class JobRun {
     const stopped = this.#stop.signal.aborted;
     const good = code === null && units.length > 0 && units.every(({ outcome }) => wanted.includes(outcome));
     const outcome = stopped ? 'aborted' : good ? 'pass' : 'fail';
-    const sorted = units.toSorted((a, b) => (a.slot ?? a.unit).localeCompare(b.slot ?? b.unit, 'en', { numeric: true }));
+    const sorted = units.toSorted((a, b) =>
+      (a.slot ?? a.unit).localeCompare(b.slot ?? b.unit, 'en', { numeric: true }),
+    );
     const why = stopped ? asStationError(this.#stop.signal.reason).code : code;
     this.#record.finish(outcome, why);
     const summary: JobSummary = { type: 'summary', job, practice, outcome, code: why, units: sorted };

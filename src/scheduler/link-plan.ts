@@ -8,7 +8,7 @@ export const SUPERVISION_TIMEOUT_MS = 2000;
  * link's share of it holds whole packets of 1.41 ms (2M, 251 octets).
  */
 export function intervalFor(links: number): number {
-  if (links <= 1) return 15;
+  if (links <= 2) return 15;
   if (links <= 4) return 30;
   return 50;
 }

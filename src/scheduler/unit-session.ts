@@ -186,7 +186,8 @@ export class UnitSession {
   async #connectOnce(withinMs: number): Promise<Link> {
     const { clock, watch, pool, signal, intervalMs } = this.#setting;
     const device = await watch.until(() => this.#find(), withinMs, signal);
-    if (!device) throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
+    if (!device)
+      throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
     this.#place = await pool.acquire(() => this.#candidates(), this.#connects > 0, signal);
     const radio = this.#place.radio;
     this.#radio = radio;
@@ -216,11 +217,15 @@ export class UnitSession {
   #find(): HeardDevice | null {
     const { watch } = this.#setting;
     const fresh = watch.devices().filter((device) => {
-      const mine = this.#unit.identifiedByReading ? device.address === this.#unit.address : device.serial === this.#unit.serial;
+      const mine = this.#unit.identifiedByReading
+        ? device.address === this.#unit.address
+        : device.serial === this.#unit.serial;
       return mine && [...device.heard.values()].some(({ atMs }) => atMs >= this.#since);
     });
     const now = this.#setting.clock.now();
-    const present = fresh.filter((device) => [...device.heard.values()].some(({ atMs }) => now - atMs < HEARD_RECENTLY_MS));
+    const present = fresh.filter((device) =>
+      [...device.heard.values()].some(({ atMs }) => now - atMs < HEARD_RECENTLY_MS),
+    );
     return latest(present.length > 0 ? present : fresh);
   }
 
@@ -246,7 +251,8 @@ export class UnitSession {
       const value = await this.#readValue(link, BATTERY_SERVICE, BATTERY_LEVEL, 'BATTERY_UNREADABLE');
       const level = value[0];
       if (level === undefined || level > 100) throw new StationError('BATTERY_UNREADABLE', value.toString('hex'));
-      if (level < profile.batteryMin) throw new StationError('BATTERY_LOW', `${level} %, at least ${profile.batteryMin} %`);
+      if (level < profile.batteryMin)
+        throw new StationError('BATTERY_LOW', `${level} %, at least ${profile.batteryMin} %`);
     }
   }
 

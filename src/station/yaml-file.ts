@@ -26,7 +26,9 @@ export function parseYaml<T>(text: string, name: string, schema: z.ZodType<T>): 
   try {
     content = document.toJS({ maxAliasCount: 100 }) ?? {};
   } catch (error) {
-    throw new StationError('FILE_SYNTAX', `${name}: ${error instanceof Error ? error.message : error}`, { cause: error });
+    throw new StationError('FILE_SYNTAX', `${name}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
   }
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;

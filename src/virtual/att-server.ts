@@ -37,7 +37,8 @@ export const ATT_ERROR = {
 export interface CharacteristicDeclaration {
   readonly uuid: string;
   readonly properties: readonly ('read' | 'write' | 'writeWithoutResponse' | 'notify' | 'indicate')[];
-  readonly read?: () => Buffer;
+  /** The value; null leaves the request unanswered, as a device that hangs does. */
+  readonly read?: () => Buffer | null;
   /** Returns an ATT error code to refuse a write with response. */
   readonly write?: (value: Buffer) => number | void;
 }
@@ -52,7 +53,7 @@ interface Attribute {
   readonly handle: number;
   readonly type: Buffer;
   readonly groupEnd: number;
-  read?: () => Buffer;
+  read?: () => Buffer | null;
   write?: (value: Buffer) => number | void;
 }
 
@@ -89,10 +90,10 @@ export class AttServer {
     return this.#configurations.get(uuid) ?? 0;
   }
 
-  /** A notification of a characteristic's value, cut to the MTU. */
-  notification(uuid: string, value: Uint8Array): Buffer {
+  /** A notification or indication of a characteristic's value, cut to the MTU. */
+  notification(uuid: string, value: Uint8Array, opcode: number = ATT.NOTIFICATION): Buffer {
     const handle = this.valueHandle(uuid);
-    const head = Buffer.of(ATT.NOTIFICATION, handle & 0xff, handle >> 8);
+    const head = Buffer.of(opcode, handle & 0xff, handle >> 8);
     return Buffer.concat([head, value.subarray(0, this.mtu - 3)]);
   }
 
@@ -169,7 +170,7 @@ export class AttServer {
       const head = Buffer.alloc(grouped ? 4 : 2);
       head.writeUInt16LE(attribute.handle, 0);
       if (grouped) head.writeUInt16LE(attribute.groupEnd, 2);
-      const item = Buffer.concat([head, attribute.read()]).subarray(0, this.mtu - 2);
+      const item = Buffer.concat([head, attribute.read() ?? Buffer.alloc(0)]).subarray(0, this.mtu - 2);
       const used = 2 + items.reduce((sum, each) => sum + each.length, 0);
       if (items.length > 0 && (item.length !== items[0]!.length || used + item.length > this.mtu)) break;
       items.push(item);
@@ -192,12 +193,13 @@ export class AttServer {
     return Buffer.concat([Buffer.of(ATT.FIND_INFORMATION_RESPONSE, width === 2 ? 1 : 2), ...items]);
   }
 
-  #read(pdu: Buffer, offset: number, response: number): Buffer {
+  #read(pdu: Buffer, offset: number, response: number): Buffer | null {
     const handle = pdu.readUInt16LE(1);
     const attribute = this.#attributes[handle - 1];
     if (!attribute) return error(pdu[0]!, handle, ATT_ERROR.INVALID_HANDLE);
     if (!attribute.read) return error(pdu[0]!, handle, ATT_ERROR.READ_NOT_PERMITTED);
     const value = attribute.read();
+    if (value === null) return null;
     if (offset > value.length) return error(pdu[0]!, handle, ATT_ERROR.INVALID_OFFSET);
     return Buffer.concat([Buffer.of(response), value.subarray(offset, offset + this.mtu - 1)]);
   }

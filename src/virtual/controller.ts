@@ -53,7 +53,7 @@ export class VirtualController {
   overflows = 0;
   readonly #ether: Ether;
   readonly #aclBuffers: number;
-  readonly #ends = new Map<number, { end: LinkEnd; link: VirtualLink }>();
+  readonly #ends = new Map<number, { end: LinkEnd; link: VirtualLink; peerAddress: string }>();
   #usedBuffers = 0;
   #leEventMask = 0x1fn;
   #randomAddress = 'c0:00:00:00:00:00';
@@ -169,8 +169,8 @@ export class VirtualController {
     };
     const link = new VirtualLink(this.#ether, central, peripheral, timing, this.#placeAnchor(timing.intervalUs));
     link.lossRate = advertiser.lossRate;
-    this.#ends.set(central.handle, { end: central, link });
-    advertiser.#ends.set(peripheral.handle, { end: peripheral, link });
+    this.#ends.set(central.handle, { end: central, link, peerAddress: address });
+    advertiser.#ends.set(peripheral.handle, { end: peripheral, link, peerAddress: this.address });
     advertiser.#stopAdvertising?.();
     advertiser.#stopAdvertising = null;
     this.#connectionComplete(STATUS.SUCCESS, central, setup.random, address, timing);
@@ -365,11 +365,14 @@ export class VirtualController {
   }
 
   #createConnection(p: Buffer): void {
+    const address = addressText(p.subarray(6, 12));
+    const exists = [...this.#ends.values()].some(({ peerAddress }) => peerAddress === address);
     const busy = this.#connecting !== null || this.#ends.size >= MAX_LINKS;
-    this.toHost(commandStatus(OPCODE.LE_CREATE_CONNECTION, busy ? STATUS.COMMAND_DISALLOWED : STATUS.SUCCESS));
-    if (busy) return;
+    const status = exists ? STATUS.CONNECTION_EXISTS : busy ? STATUS.COMMAND_DISALLOWED : STATUS.SUCCESS;
+    this.toHost(commandStatus(OPCODE.LE_CREATE_CONNECTION, status));
+    if (status !== STATUS.SUCCESS) return;
     this.#connecting = {
-      address: addressText(p.subarray(6, 12)),
+      address,
       timing: {
         intervalUs: p.readUInt16LE(15) * 1250,
         latency: p.readUInt16LE(17),

@@ -10,7 +10,7 @@ import {
   LE_EVENT,
   OPCODE,
 } from '../radio/hci/packets.ts';
-import { AttServer, type ServiceDeclaration, uuidBytes } from './att-server.ts';
+import { ATT, AttServer, type ServiceDeclaration, uuidBytes } from './att-server.ts';
 
 /** The H4 side of a controller, as a host sees it: the ether's own or any other. */
 export interface HciPort {
@@ -29,6 +29,10 @@ export interface PeripheralSetup {
   readonly mtu: number;
   readonly dataLength: number;
   readonly phy: '1M' | '2M';
+  /** L2CAP PDUs of other channels than ATT. */
+  readonly onL2cap?: (cid: number, payload: Buffer) => void;
+  /** ATT PDUs as they arrive, before they are served. */
+  readonly onAtt?: (pdu: Buffer) => void;
   readonly onConnected?: () => void;
   readonly onDisconnected?: () => void;
 }
@@ -83,8 +87,14 @@ export class PeripheralHost {
     this.#command(OPCODE.LE_SET_ADVERTISING_PARAMETERS, parameters);
     const service = uuidBytes(setup.advertisedService);
     const complete = service.length === 2 ? 0x03 : 0x07;
-    this.#command(OPCODE.LE_SET_ADVERTISING_DATA, advertisement([[0x01, Buffer.of(0x06)], [complete, service]]));
-    this.#command(OPCODE.LE_SET_SCAN_RESPONSE_DATA, advertisement([[0x09, Buffer.from(setup.name)]]));
+    this.#command(
+      OPCODE.LE_SET_ADVERTISING_DATA,
+      advertisement([
+        [0x01, Buffer.of(0x06)],
+        [complete, service],
+      ]),
+    );
+    this.#command(OPCODE.LE_SET_SCAN_RESPONSE_DATA, advertisement(setup.name ? [[0x09, Buffer.from(setup.name)]] : []));
     this.#advertise();
   }
 
@@ -99,7 +109,14 @@ export class PeripheralHost {
   /** Sends a notification if the central has subscribed. */
   notify(uuid: string, value: Uint8Array): boolean {
     if (!this.#att || (this.#att.configuration(uuid) & 1) === 0) return false;
-    this.#sendAtt(this.#att.notification(uuid, value));
+    this.sendL2cap(CID_ATT, this.#att.notification(uuid, value));
+    return true;
+  }
+
+  /** Sends an indication if the central has subscribed. */
+  indicate(uuid: string, value: Uint8Array): boolean {
+    if (!this.#att || (this.#att.configuration(uuid) & 2) === 0) return false;
+    this.sendL2cap(CID_ATT, this.#att.notification(uuid, value, ATT.INDICATION));
     return true;
   }
 
@@ -172,14 +189,17 @@ export class PeripheralHost {
   #data(packet: Buffer): void {
     if ((packet.readUInt16LE(1) & 0x0fff) !== this.#handle || !this.#att) return;
     const pdu = this.#reassembler.push(packet);
-    if (pdu?.cid !== CID_ATT) return;
+    if (!pdu) return;
+    if (pdu.cid !== CID_ATT) return this.#setup?.onL2cap?.(pdu.cid, pdu.payload);
+    this.#setup?.onAtt?.(pdu.payload);
     const answer = this.#att.handle(pdu.payload);
-    if (answer) this.#sendAtt(answer);
+    if (answer) this.sendL2cap(CID_ATT, answer);
   }
 
-  #sendAtt(pdu: Buffer): void {
+  /** Sends an L2CAP PDU to the central. */
+  sendL2cap(cid: number, payload: Buffer): void {
     if (this.#handle === null) return;
-    this.#queue.push(...aclFragments(this.#handle, CID_ATT, pdu, this.#aclBytes));
+    this.#queue.push(...aclFragments(this.#handle, cid, payload, this.#aclBytes));
     this.#flush();
   }
 

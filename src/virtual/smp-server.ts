@@ -46,7 +46,7 @@ type Body = Record<string, unknown>;
 interface Outcome {
   readonly body: Body;
   readonly busyMs?: number;
-  readonly then?: () => void;
+  readonly afterwards?: () => void;
 }
 
 /**
@@ -116,7 +116,7 @@ export class SmpServer {
       if (this.#stopped) return;
       this.#held -= 1;
       if (request) this.#answer(request, outcome.body);
-      outcome.then?.();
+      outcome.afterwards?.();
       this.#next();
     };
     if (outcome.busyMs) this.#host.clock.after(outcome.busyMs, finish);
@@ -159,14 +159,16 @@ export class SmpServer {
         return { body: { r: request.body.d ?? '' } };
       case `${GROUP.OS}/${OS.PARAMS}/${OP.READ}`: {
         const { params, bufferBytes, bufferCount } = this.#host.description.smp;
-        return params ? { body: { buf_size: bufferBytes, buf_count: bufferCount } } : this.#error(request, RC.NOT_SUPPORTED);
+        return params
+          ? { body: { buf_size: bufferBytes, buf_count: bufferCount } }
+          : this.#error(request, RC.NOT_SUPPORTED);
       }
       case `${GROUP.OS}/${OS.BOOTLOADER_INFO}/${OP.READ}`:
         if (request.body.query === undefined) return { body: { bootloader: 'MCUboot' } };
         return { body: { mode: this.#host.description.cores === 2 ? MODE_OVERWRITE_ONLY : MODE_SWAP } };
       case `${GROUP.OS}/${OS.RESET}/${OP.WRITE}`:
         this.#host.log('os: reset');
-        return { body: {}, then: () => this.#host.restart(250) };
+        return { body: {}, afterwards: () => this.#host.restart(250) };
       case `${GROUP.IMAGE}/${IMAGE.STATE}/${OP.READ}`:
         return { body: this.#state() };
       case `${GROUP.IMAGE}/${IMAGE.STATE}/${OP.WRITE}`:
@@ -203,11 +205,12 @@ export class SmpServer {
     const { images, faults, description } = this.#host;
     const hash = request.body.hash instanceof Uint8Array ? Buffer.from(request.body.hash) : null;
     const confirm = request.body.confirm === true;
-    const matches = (bytes: Buffer | null) => hash !== null && bytes !== null && listed(bytes)?.hash.equals(hash) === true;
+    const matches = (bytes: Buffer | null) =>
+      hash !== null && bytes !== null && listed(bytes)?.hash.equals(hash) === true;
     const active = images.find((slots, index) => (hash ? matches(slots.primary) : index === 0));
     const target = images.find((slots) => matches(slots.secondary));
     if (confirm && (active || !hash)) {
-      if (faults.happens('revert', 'confirm')) return { body: this.#state(), then: () => this.#host.restart(0) };
+      if (faults.happens('revert', 'confirm')) return { body: this.#state(), afterwards: () => this.#host.restart(0) };
       if (active) active.confirmed = true;
       this.#host.log('image: confirmed');
       return { body: this.#state() };
@@ -227,11 +230,12 @@ export class SmpServer {
 
   #receive(request: SmpFrame): Outcome {
     const { off, data } = request.body;
-    if (typeof off !== 'number' || !(data instanceof Uint8Array)) return this.#error(request, RC.INVALID, IMAGE_RC.INVALID_OFFSET);
+    if (typeof off !== 'number' || !(data instanceof Uint8Array))
+      return this.#error(request, RC.INVALID, IMAGE_RC.INVALID_OFFSET);
     if (off === 0) return this.#begin(request, Buffer.from(data));
     const upload = this.#upload;
-    if (!upload) return this.#error(request, RC.INVALID, IMAGE_RC.INVALID_OFFSET);
-    if (off !== upload.offset) return { body: this.#accepted(upload) };
+    // As Zephyr does: data for any other offset is dropped and the expected one answered, 0 when there is no upload.
+    if (!upload || off !== upload.offset) return { body: this.#accepted(upload?.offset ?? 0) };
     return this.#store(upload, Buffer.from(data), 0);
   }
 
@@ -244,7 +248,7 @@ export class SmpServer {
     const digest = sha instanceof Uint8Array ? Buffer.from(sha) : Buffer.alloc(0);
     const known = this.#upload;
     if (known && digest.length > 0 && known.image === index && known.sha.equals(digest) && known.bytes.length === len) {
-      return { body: this.#accepted(known) };
+      return { body: this.#accepted(known.offset) };
     }
     if (slots.pending !== 'none' || !slots.confirmed) {
       return this.#error(request, RC.NO_ENTRY, IMAGE_RC.NO_FREE_SLOT);
@@ -265,7 +269,7 @@ export class SmpServer {
     const between = (act: 'drop-link' | 'flip-bit' | 'silent') => faults.happensBetween(act, upload.offset, end);
     if (between('drop-link')) {
       this.#host.log('radio: link dropped');
-      return { body: {}, then: () => this.#host.dropLink() };
+      return { body: {}, afterwards: () => this.#host.dropLink() };
     }
     if (between('silent')) this.#silent = true;
     const flips = between('flip-bit');
@@ -273,7 +277,7 @@ export class SmpServer {
     if (flips) upload.bytes[upload.offset]! ^= 0x10;
     upload.offset = Math.min(end, upload.bytes.length);
     const busyMs = eraseMs + ((data.length / 4) * description.flash.writeUsPerWord) / 1000;
-    const body = this.#accepted(upload);
+    const body = this.#accepted(upload.offset);
     if (upload.offset === upload.bytes.length) {
       images[upload.image]!.secondary = upload.bytes;
       this.#upload = null;
@@ -283,8 +287,8 @@ export class SmpServer {
   }
 
   /** Success: version 1 servers say `rc: 0`, version 2 servers leave it out. */
-  #accepted(upload: Upload): Body {
-    return this.#host.description.smp.version === 1 ? { rc: 0, off: upload.offset } : { off: upload.offset };
+  #accepted(off: number): Body {
+    return this.#host.description.smp.version === 1 ? { rc: 0, off } : { off };
   }
 
   #erase(request: SmpFrame): Outcome {

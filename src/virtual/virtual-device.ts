@@ -137,7 +137,9 @@ export class VirtualDevice {
   #address(): string {
     const { address, serial, newAddressAfterReboot } = this.description;
     if (address && !(newAddressAfterReboot && this.#boots > 0)) return address;
-    const digest = createHash('sha256').update(`${serial}/${newAddressAfterReboot ? this.#boots : 0}`).digest();
+    const digest = createHash('sha256')
+      .update(`${serial}/${newAddressAfterReboot ? this.#boots : 0}`)
+      .digest();
     digest[0]! |= 0xc0;
     return [...digest.subarray(0, 6)].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
   }
@@ -148,7 +150,11 @@ export class VirtualDevice {
       {
         uuid: '1800',
         characteristics: [
-          { uuid: '2a00', properties: ['read'], read: () => Buffer.from(`${description.namePrefix}${description.serial}`) },
+          {
+            uuid: '2a00',
+            properties: ['read'],
+            read: () => Buffer.from(`${description.namePrefix}${description.serial}`),
+          },
         ],
       },
       {

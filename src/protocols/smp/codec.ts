@@ -81,7 +81,10 @@ export function decodeSmpFrame(bytes: Buffer): SmpFrame {
   }
   let body: unknown;
   try {
-    body = bytes.length === SMP_HEADER_BYTES ? {} : decode(bytes.subarray(SMP_HEADER_BYTES), { rejectDuplicateMapKeys: true });
+    body =
+      bytes.length === SMP_HEADER_BYTES
+        ? {}
+        : decode(bytes.subarray(SMP_HEADER_BYTES), { rejectDuplicateMapKeys: true });
   } catch (error) {
     throw new StationError('DEVICE_NONSENSE', error instanceof Error ? error.message : 'CBOR', { cause: error });
   }

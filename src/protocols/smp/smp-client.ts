@@ -11,6 +11,8 @@ export const ANSWER_TIMEOUT_MS = 2500;
 const TRIES = 4;
 /** Answers that make no sense, without one that does in between, after which the device is given up. */
 const NONSENSE_LIMIT = 16;
+/** No answer is longer: servers answer from buffers of a few kilobytes. */
+const LONGEST_ANSWER_BYTES = 16_384;
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -39,7 +41,7 @@ export class SmpClient {
   readonly link: Link;
   readonly #characteristic: Characteristic;
   readonly #clock: Clock;
-  readonly #reassembler = new SmpReassembler();
+  readonly #reassembler = new SmpReassembler(LONGEST_ANSWER_BYTES);
   readonly #pending = new Map<number, (body: Body) => void>();
   #sequence = 0;
   #nonsense = 0;
@@ -84,7 +86,10 @@ export class SmpClient {
    * Sends a request that may safely be repeated, and waits for its answer.
    * @throws StationError DEVICE_SILENT, DEVICE_NONSENSE, what the server reports, or the link's end
    */
-  async request(request: SmpRequest, options: { tries?: number; timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Body> {
+  async request(
+    request: SmpRequest,
+    options: { tries?: number; timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<Body> {
     const { tries = TRIES, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
     for (let attempt = 1; ; attempt++) {
       const exchange = this.send(request);
@@ -95,7 +100,8 @@ export class SmpClient {
         if (error) throw error;
         return body;
       } catch (error) {
-        const silent = error instanceof StationError && (error.code === 'DEVICE_SILENT' || error.code === 'DEVICE_NONSENSE');
+        const silent =
+          error instanceof StationError && (error.code === 'DEVICE_SILENT' || error.code === 'DEVICE_NONSENSE');
         if (!silent || attempt >= tries) throw error;
       } finally {
         exchange.forget();
@@ -105,6 +111,10 @@ export class SmpClient {
 
   /** The error for an answer that did not come: nonsense, when that is what came instead. */
   silence(): StationError {
+    const cutShort = this.#reassembler.pendingBytes;
+    this.#reassembler.reset();
+    if (cutShort > 0)
+      return new StationError('DEVICE_NONSENSE', `an answer broke off after ${cutShort} bytes`, { retryable: true });
     if (this.#nonsense > 0) return new StationError('DEVICE_NONSENSE', this.#lastNonsense, { retryable: true });
     return new StationError('DEVICE_SILENT', 'no answer', { retryable: true });
   }

@@ -1,7 +1,7 @@
 import { deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
-import { compareVersions, formatVersion, parseVersion } from '../../firmware/mcuboot-image.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
+import { compareVersions, formatVersion, parseVersion } from '../../firmware/mcuboot-image.ts';
 import type { DfuDriver, ImageResult, SlotState, UpgradeContext, UpgradeResult, Verification } from '../driver.ts';
 import { GROUP, IMAGE, OP, OS } from './codec.ts';
 import { readImageList } from './image-list.ts';
@@ -218,6 +218,7 @@ class SmpUpgrade {
           window: context.profile.upgrade.window,
           clock: context.clock,
           signal: context.signal,
+          isComplete: async () => this.#staged(await this.#slots(), image),
           onProgress: (bytes) => {
             if (bytes > 0) losses = 0;
             context.progress(image.index, bytes, image.bytes.length);
@@ -264,7 +265,8 @@ class SmpUpgrade {
     }
     const { clock, signal } = this.#context;
     try {
-      const stays = () => new StationError('RESET_FAILED', `the link stayed up for ${RESET_LINK_END_MS} ms`, { retryable: true });
+      const stays = () =>
+        new StationError('RESET_FAILED', `the link stayed up for ${RESET_LINK_END_MS} ms`, { retryable: true });
       await deadline(clock, RESET_LINK_END_MS, link.ended, stays, signal);
     } finally {
       await link.disconnect();
@@ -315,11 +317,13 @@ class SmpUpgrade {
   }
 
   #result(outcome: UpgradeResult['outcome'], slots: readonly SlotState[]): UpgradeResult {
-    const images = this.#images.toSorted((a, b) => a.index - b.index).map((image): ImageResult => {
-      const readBack = activeSlot(slots, image.index)?.hash === image.image.hash;
-      const verified: Verification = readBack ? 'read-back' : outcome === 'staged' ? 'no' : 'indirect';
-      return { index: image.index, hash: image.image.hash, version: formatVersion(image.image.version), verified };
-    });
+    const images = this.#images
+      .toSorted((a, b) => a.index - b.index)
+      .map((image): ImageResult => {
+        const readBack = activeSlot(slots, image.index)?.hash === image.image.hash;
+        const verified: Verification = readBack ? 'read-back' : outcome === 'staged' ? 'no' : 'indirect';
+        return { index: image.index, hash: image.image.hash, version: formatVersion(image.image.version), verified };
+      });
     return { outcome, images };
   }
 }

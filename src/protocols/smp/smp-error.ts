@@ -45,5 +45,7 @@ export function smpError(
 
 /** Whether an answer says that the server does not know the command. */
 export function notSupported(error: unknown): boolean {
-  return error instanceof StationError && error.code === 'DEVICE_ERROR' && error.detail.endsWith(`rc ${RC.NOT_SUPPORTED}`);
+  return (
+    error instanceof StationError && error.code === 'DEVICE_ERROR' && error.detail.endsWith(`rc ${RC.NOT_SUPPORTED}`)
+  );
 }

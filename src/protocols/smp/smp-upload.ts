@@ -14,6 +14,10 @@ const LAST_TIMEOUT_MS = 20_000;
 const PROBE_EVERY_MS = 3_000;
 /** Time-outs in a row without any progress after which the device counts as silent. */
 const STALLS_ALLOWED = 5;
+/** Answers in a row that take nothing of what was sent, after which the device is given up. */
+const REFUSALS_ALLOWED = 20;
+/** How often a device may forget an upload that it had begun. */
+const RESTARTS_ALLOWED = 2;
 /** Acknowledged chunks without loss before a wider window is tried. */
 const GROW_AFTER = 8;
 /** Chunks begin at multiples of this: flash of many devices is written in words. */
@@ -32,6 +36,8 @@ export interface UploadOptions {
   readonly window: number | 'auto';
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Whether the device lists the image as complete: asked when the last answer does not come, because it may only have been lost. */
+  isComplete(): Promise<boolean>;
   onProgress(acknowledgedBytes: number): void;
   /** Called when the upload ends, whole or broken off. */
   onEnd(figures: UploadFigures): void;
@@ -69,6 +75,8 @@ class Upload {
   #ceiling: number;
   #sinceLoss = 0;
   #stalls = 0;
+  #refusals = 0;
+  #restarts = 0;
   #resends = 0;
   #fromOffset = 0;
   #sentBytes = 0;
@@ -92,7 +100,7 @@ class Upload {
         this.#options.signal.throwIfAborted();
         await this.#fill();
         await this.#nextAnswer();
-        for (const answer of this.#answers.splice(0)) this.#take(answer);
+        for (const answer of this.#answers.splice(0)) await this.#take(answer);
       }
     } finally {
       this.#forgetAll();
@@ -114,7 +122,7 @@ class Upload {
       await chunk.exchange.sent;
       const body = await this.#awaitLong(chunk, FIRST_TIMEOUT_MS);
       if (!body) {
-        this.#stalled();
+        await this.#stalled();
         continue;
       }
       const offset = this.#offsetIn(body);
@@ -177,26 +185,22 @@ class Upload {
     const oldest = this.#inFlight.values().next().value;
     if (oldest && oldest.end >= this.#total && this.#inFlight.size === 1) {
       const body = await this.#awaitLong(oldest, LAST_TIMEOUT_MS);
-      if (!body) this.#stalled();
+      if (!body) await this.#stalled();
       return;
     }
     const { clock, signal } = this.#options;
-    const { promise, resolve } = Promise.withResolvers<'answer'>();
+    const { promise, resolve } = Promise.withResolvers<'answer' | 'timeout'>();
     this.#wake = () => resolve('answer');
-    const timeout = clock.after(ANSWER_TIMEOUT_MS, () => {
-      if (this.#answers.length === 0) this.#stalled();
-      resolve('answer');
-    });
+    const cancelTimeout = clock.after(ANSWER_TIMEOUT_MS, () => resolve('timeout'));
     const onAbort = () => resolve('answer');
     signal.addEventListener('abort', onAbort, { once: true });
     try {
-      await promise;
+      if ((await promise) === 'timeout' && this.#answers.length === 0) await this.#stalled();
     } finally {
-      timeout();
+      cancelTimeout();
       signal.removeEventListener('abort', onAbort);
       this.#wake = () => undefined;
     }
-    if (this.#stalls >= STALLS_ALLOWED) throw this.#client.silence();
   }
 
   /**
@@ -212,7 +216,13 @@ class Upload {
         // Servers answer in order, so an echo that is answered first leaves nothing to wait for.
         if (probe) waits.push(probe.answered.then(() => 'lost' as const));
         try {
-          const result = await deadline(clock, PROBE_EVERY_MS, Promise.race(waits), () => new StationError('DEVICE_SILENT'), signal);
+          const result = await deadline(
+            clock,
+            PROBE_EVERY_MS,
+            Promise.race(waits),
+            () => new StationError('DEVICE_SILENT'),
+            signal,
+          );
           return typeof result === 'string' ? null : result;
         } catch (error) {
           if (!(error instanceof StationError && error.code === 'DEVICE_SILENT')) throw error;
@@ -226,7 +236,7 @@ class Upload {
     }
   }
 
-  #take(answer: Answer): void {
+  async #take(answer: Answer): Promise<void> {
     if ('error' in answer) throw answer.error;
     const { chunk, body } = answer;
     const current = this.#inFlight.has(chunk);
@@ -235,7 +245,8 @@ class Upload {
     if (advanced) this.#acknowledge(offset);
     if (!current) return;
     this.#inFlight.delete(chunk);
-    if (!advanced && offset < chunk.end) this.#lost();
+    if (offset < this.#acknowledged) await this.#forgotten();
+    else if (!advanced && offset < chunk.end) this.#lost();
   }
 
   #offsetIn(body: Readonly<Record<string, unknown>>): number {
@@ -251,6 +262,7 @@ class Upload {
   #acknowledge(offset: number): void {
     this.#acknowledged = offset;
     this.#stalls = 0;
+    this.#refusals = 0;
     if (this.#next < offset) this.#next = offset;
     for (const chunk of this.#inFlight) {
       if (chunk.end > offset) continue;
@@ -267,6 +279,10 @@ class Upload {
 
   /** The device has less than was sent: go back to it, and no further ahead than it can hold. */
   #lost(): void {
+    this.#refusals += 1;
+    if (this.#refusals > REFUSALS_ALLOWED) {
+      throw new StationError('DEVICE_ERROR', `takes nothing beyond ${this.#acknowledged} bytes`, { retryable: true });
+    }
     if (this.#options.window === 'auto' && this.#window > 1) {
       this.#window -= 1;
       this.#ceiling = Math.max(this.#window, 2);
@@ -277,10 +293,29 @@ class Upload {
     this.#next = this.#acknowledged;
   }
 
-  #stalled(): void {
+  /** The device answers an offset it was past already: the upload is over, or the device has lost it and it begins anew. */
+  async #forgotten(): Promise<void> {
+    if (await this.#finished()) return;
+    this.#restarts += 1;
+    if (this.#restarts > RESTARTS_ALLOWED)
+      throw new StationError('DEVICE_ERROR', 'forgets the upload', { retryable: true });
+    this.#forgetAll();
+    this.#acknowledged = 0;
+    await this.#begin();
+  }
+
+  async #stalled(): Promise<void> {
+    if (await this.#finished()) return;
     this.#stalls += 1;
     if (this.#stalls >= STALLS_ALLOWED) throw this.#client.silence();
     this.#lost();
+  }
+
+  /** All has been sent and the device lists it: the answer that said so was lost. */
+  async #finished(): Promise<boolean> {
+    if (this.#next < this.#total || !(await this.#options.isComplete())) return false;
+    this.#acknowledge(this.#total);
+    return true;
   }
 
   #forgetAll(): void {

@@ -11,35 +11,40 @@ interface LinkQueue {
   /** First packet of `waiting` that has not left. */
   head: number;
   inController: number;
-  /** Buffers that its slot in an interval can empty, as learnt. */
-  quota: number;
+  /** Turns of other links since the controller last sent something of this one. */
+  turnsWaited: number;
 }
+
+/** A link that was passed over this many rounds although the controller holds packets of it does not come forward. */
+const ROUNDS_UNTIL_STALLED = 3;
 
 /**
  * Shares the controller's ACL buffers between links (Core 5.4, Vol 4 Part E, 4.1). A controller serves its links in the order of their
- * anchors, once an interval. Buffers therefore go first to the link that is served next, each up to what its slot can empty; both the
- * order and the slot's size are learnt from Number Of Completed Packets. A link that stalls keeps what it holds and gets no more than
- * its share, and the last free buffer is kept for a link that holds none, so that the others go on.
+ * anchors, once an interval, and ends a link's event when it has nothing of it. Buffers therefore go first to the link that is served
+ * next, each up to what its slot can empty; the order is learnt from Number Of Completed Packets. A link that does not come forward
+ * keeps what it holds and gets nothing more, and no link may hold everything, so that the others go on.
  */
 export class AclScheduler {
   readonly #send: (packet: Buffer) => void;
   readonly #buffers: number;
+  readonly #slotPackets: (handle: number, links: number) => number;
   /** Links in the order in which the controller serves them. */
   readonly #ring: LinkQueue[] = [];
   #free: number;
   /** The link that was served last, and how many of its packets in a row. */
   #current: LinkQueue | null = null;
-  #burst = 0;
+  #served = 0;
 
-  constructor(buffers: number, send: (packet: Buffer) => void) {
+  /** `slotPackets` says how many packets a link's slot can empty when `links` share the interval. */
+  constructor(buffers: number, send: (packet: Buffer) => void, slotPackets: (handle: number, links: number) => number) {
     this.#buffers = buffers;
     this.#free = buffers;
     this.#send = send;
+    this.#slotPackets = slotPackets;
   }
 
   add(handle: number): void {
-    const quota = Math.max(2, Math.floor(this.#buffers / 2));
-    this.#ring.push({ handle, waiting: [], head: 0, inController: 0, quota });
+    this.#ring.push({ handle, waiting: [], head: 0, inController: 0, turnsWaited: 0 });
   }
 
   /** The link is over: the controller has dropped what it held of it. */
@@ -75,9 +80,10 @@ export class AclScheduler {
     const link = this.#find(handle);
     if (!link) return;
     if (link !== this.#current) this.#turnTo(link);
+    link.turnsWaited = 0;
     const freed = Math.min(count, link.inController);
+    this.#served += freed;
     link.inController -= freed;
-    this.#burst += freed;
     this.#free += freed;
     this.#pump();
   }
@@ -86,42 +92,55 @@ export class AclScheduler {
     return this.#ring.find((link) => link.handle === handle);
   }
 
-  /** The controller has turned to another link: learn from the slot that ended and from the order. */
+  /** The controller has turned to another link; one that it passed over although it holds packets comes later than thought. */
   #turnTo(link: LinkQueue): void {
     const last = this.#current;
-    if (last && this.#ring.length > 1) {
-      if (last.inController > 0) last.quota = Math.max(1, this.#burst);
-      else if (last.head < last.waiting.length) last.quota = Math.min(last.quota + 1, this.#buffers);
-      const from = this.#ring.indexOf(last);
-      for (let step = 1; step < this.#ring.length; step++) {
-        const passed = this.#ring[(from + step) % this.#ring.length]!;
-        if (passed === link) break;
-        if (passed.inController === 0) continue;
-        this.#ring.splice(this.#ring.indexOf(link), 1);
-        this.#ring.splice(this.#ring.indexOf(last) + 1, 0, link);
-        break;
-      }
-    }
     this.#current = link;
-    this.#burst = 0;
+    this.#served = 0;
+    for (const other of this.#ring) other.turnsWaited += other.inController > 0 ? 1 : 0;
+    if (!last) return;
+    const from = this.#ring.indexOf(last);
+    for (let step = 1; step < this.#ring.length; step++) {
+      const passed = this.#ring[(from + step) % this.#ring.length]!;
+      if (passed === link) return;
+      if (passed.inController === 0 || this.#stalled(passed)) continue;
+      this.#ring.splice(this.#ring.indexOf(link), 1);
+      this.#ring.splice(this.#ring.indexOf(last) + 1, 0, link);
+      return;
+    }
+  }
+
+  #stalled(link: LinkQueue): boolean {
+    return link.turnsWaited > ROUNDS_UNTIL_STALLED * this.#ring.length;
   }
 
   #pump(): void {
     const links = this.#ring.length;
     if (this.#free === 0 || links === 0) return;
     const start = this.#current ? this.#ring.indexOf(this.#current) + 1 : 0;
-    const alone = links === 1;
-    for (const withinQuota of [true, false]) {
+    const usable = this.#ring.reduce(
+      (left, link) => left - (this.#stalled(link) ? link.inController : 0),
+      this.#buffers,
+    );
+    const most = links === 1 ? this.#buffers : Math.max(1, usable - 1);
+    this.#finishSlot(links);
+    for (const withinSlot of [true, false]) {
       for (let step = 0; step < links; step++) {
         const link = this.#ring[(start + step) % links]!;
-        const limit = alone ? this.#buffers : withinQuota ? link.quota : this.#buffers - 2;
-        while (link.head < link.waiting.length && link.inController < limit && this.#free > 0) {
-          if (this.#free === 1 && !alone && link.inController > 0) break;
-          this.#hand(link);
-        }
+        if (link.head === link.waiting.length || this.#stalled(link)) continue;
+        const limit = withinSlot ? Math.min(most, this.#slotPackets(link.handle, links)) : most;
+        while (link.head < link.waiting.length && link.inController < limit && this.#free > 0) this.#hand(link);
         if (this.#free === 0) return;
       }
     }
+  }
+
+  /** A slot larger than what the controller holds of it is fed while it lasts. */
+  #finishSlot(links: number): void {
+    const link = this.#current;
+    if (!link || this.#stalled(link)) return;
+    const left = this.#slotPackets(link.handle, links) - this.#served;
+    while (link.head < link.waiting.length && link.inController < left && this.#free > 0) this.#hand(link);
   }
 
   #hand(link: LinkQueue): void {

@@ -93,7 +93,7 @@ export class HciHost {
     this.#transport = transport;
     this.#clock = clock;
     this.#events = events;
-    this.#scheduler = new AclScheduler(1, (packet) => transport.send(packet));
+    this.#scheduler = this.#newScheduler(1);
     transport.onPacket((packet) => this.#fromController(packet));
     transport.onLost((reason) => {
       this.#lost = true;
@@ -117,7 +117,7 @@ export class HciHost {
       count = shared.readUInt16LE(4);
     }
     this.#aclBytes = bytes;
-    this.#scheduler = new AclScheduler(count, (packet) => this.#transport.send(packet));
+    this.#scheduler = this.#newScheduler(count);
   }
 
   /** Scan interval and window in milliseconds; noble's own choice, 100 % of the time, is replaced by it. */
@@ -145,7 +145,10 @@ export class HciHost {
       const answer = (result: Buffer) => {
         cancel();
         if (result[0] === STATUS.SUCCESS) resolve(result);
-        else reject(new StationError('RADIO_REFUSED', `command 0x${opcode.toString(16)}: status 0x${result[0]?.toString(16)}`));
+        else
+          reject(
+            new StationError('RADIO_REFUSED', `command 0x${opcode.toString(16)}: status 0x${result[0]?.toString(16)}`),
+          );
       };
       this.#queueCommand({ packet: hciCommand(opcode, parameters), answer });
     });
@@ -153,7 +156,8 @@ export class HciHost {
 
   /** Sends an L2CAP PDU; settles when the controller took its last packet, rejects when the link ends first. */
   send(handle: number, cid: number, payload: Uint8Array): Promise<void> {
-    if (!this.#links.has(handle)) return Promise.reject(new StationError('LINK_LOST', 'the link is over', { retryable: true }));
+    if (!this.#links.has(handle))
+      return Promise.reject(new StationError('LINK_LOST', 'the link is over', { retryable: true }));
     return new Promise((resolve, reject) => {
       const fragments = aclFragments(handle, cid, payload, this.#aclBytes);
       const dropped = () => reject(new StationError('LINK_LOST', 'before the data had left', { retryable: true }));
@@ -172,7 +176,10 @@ export class HciHost {
     if (cid === CID_ATT && data[0] === ATT_CONFIRMATION) return;
     const exchangesMtu = cid === CID_ATT && (data[0] === ATT_MTU_REQUEST || data[0] === ATT_MTU_RESPONSE);
     const payload = exchangesMtu ? Buffer.of(data[0]!, WANTED_MTU & 0xff, WANTED_MTU >> 8) : data;
-    this.#scheduler.push(handle, aclFragments(handle, cid, payload, this.#aclBytes).map((packet) => ({ packet })));
+    this.#scheduler.push(
+      handle,
+      aclFragments(handle, cid, payload, this.#aclBytes).map((packet) => ({ packet })),
+    );
   }
 
   /** The socket that noble sees. */
@@ -206,6 +213,14 @@ export class HciHost {
   /** Gives a link up that the controller will not end. */
   abandon(handle: number): void {
     this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
+  }
+
+  #newScheduler(buffers: number): AclScheduler {
+    return new AclScheduler(
+      buffers,
+      (packet) => this.#transport.send(packet),
+      (handle, links) => slotPackets(this.#links.get(handle), links),
+    );
   }
 
   #queueCommand(command: Command): void {
@@ -376,4 +391,14 @@ export class HciHost {
     const packets = aclFragments(handle, CID_SIGNALLING, refused, this.#aclBytes).map((packet) => ({ packet }));
     this.#scheduler.push(handle, packets);
   }
+}
+
+/** Full packets that fit a link's equal share of the interval: the air time of one with its empty answer (Vol 6 Part B, 2.1). */
+function slotPackets(link: HciLink | undefined, links: number): number {
+  if (!link) return 1;
+  const usPerOctet = link.phy === '2M' ? 4 : link.phy === '1M' ? 8 : 64;
+  const preambleOctets = link.phy === '2M' ? 2 : 1;
+  const overheadOctets = 2 * (preambleOctets + 9);
+  const exchangeUs = (overheadOctets + link.dataLength) * usPerOctet + 2 * 150;
+  return Math.max(1, Math.floor((link.intervalMs * 1000) / links / exchangeUs));
 }

@@ -8,7 +8,10 @@ export async function kernelAdapters(): Promise<number[]> {
     if (error.code === 'ENOENT') return [];
     throw new StationError('RADIO_UNREACHABLE', error.message, { cause: error });
   });
-  return names.flatMap((name) => /^hci(\d+)$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
+  return names
+    .flatMap((name) => /^hci(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
 }
 
 /**
@@ -17,7 +20,8 @@ export async function kernelAdapters(): Promise<number[]> {
  * @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION
  */
 export async function openKernelAdapter(id: number): Promise<HciTransport> {
-  if (!(await kernelAdapters()).includes(id)) throw new StationError('RADIO_UNREACHABLE', `there is no adapter hci${id}`);
+  if (!(await kernelAdapters()).includes(id))
+    throw new StationError('RADIO_UNREACHABLE', `there is no adapter hci${id}`);
   const { loadDriver } = await import('@stoprocent/bluetooth-hci-socket');
   const Socket = loadDriver('native');
   const socket = new Socket();

@@ -71,11 +71,11 @@ export const STATUS = {
   UNKNOWN_COMMAND: 0x01,
   UNKNOWN_CONNECTION: 0x02,
   CONNECTION_TIMEOUT: 0x08,
+  CONNECTION_EXISTS: 0x0b,
   COMMAND_DISALLOWED: 0x0c,
   REMOTE_USER_TERMINATED: 0x13,
   LOCAL_HOST_TERMINATED: 0x16,
   UNACCEPTABLE_PARAMETERS: 0x3b,
-  FAILED_TO_ESTABLISH: 0x3e,
 } as const;
 
 /** L2CAP channels of an LE link (Vol 3 Part A, table 2.1). */
@@ -180,5 +180,8 @@ export function addressBytes(address: string): Buffer {
 
 /** Six octets, least significant first, as `aa:bb:cc:dd:ee:ff`. */
 export function addressText(bytes: Uint8Array): string {
-  return [...bytes].reverse().map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+  return [...bytes]
+    .reverse()
+    .map((octet) => octet.toString(16).padStart(2, '0'))
+    .join(':');
 }

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
+import type BluetoothHciSocket from '@abandonware/bluetooth-hci-socket';
 
 /**
  * The parts of noble 1.9.2-26 that the radio uses, as they are in its source. Its published types leave out the constructors, and
@@ -80,6 +81,9 @@ export interface NobleBindings extends EventEmitter {
 }
 
 const require = createRequire(import.meta.url);
+
+/** The registry of transports, in the very instance that noble itself requires. */
+export const hciSockets = require('@abandonware/bluetooth-hci-socket') as typeof BluetoothHciSocket;
 
 /** noble's HCI bindings over the transport that is registered under `deviceId`, and a noble on top. */
 export function createHciNoble(deviceId: number): { noble: Noble; bindings: NobleBindings } {

@@ -91,7 +91,12 @@ export class NobleLink implements Link {
 
   read(characteristic: Characteristic): Promise<Buffer> {
     const noble = this.#noble(characteristic);
-    return this.#request<Buffer>(noble, 'read', () => noble.read(), (_value, notification) => notification !== true);
+    return this.#request<Buffer>(
+      noble,
+      'read',
+      () => noble.read(),
+      (_value, notification) => notification !== true,
+    );
   }
 
   write(characteristic: Characteristic, value: Buffer): Promise<void> {
@@ -135,7 +140,12 @@ export class NobleLink implements Link {
     const patienceMs = (this.facts().supervisionTimeoutMs ?? 5000) + 1000;
     this.#backend.disconnect();
     try {
-      await deadline(this.#clock, patienceMs, this.ended, () => new StationError('LINK_LOST', 'no answer to disconnect'));
+      await deadline(
+        this.#clock,
+        patienceMs,
+        this.ended,
+        () => new StationError('LINK_LOST', 'no answer to disconnect'),
+      );
     } catch (error) {
       this.#backend.abandon();
       this.end(error instanceof StationError ? error : new StationError('LINK_LOST'));

@@ -1,11 +1,10 @@
-import bluetoothHciSocket from '@abandonware/bluetooth-hci-socket';
 import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
 import { CID_ATT, OPCODE } from '../hci/packets.ts';
 import type { HciTransport } from '../hci/transport.ts';
 import type { Advertisement, ConnectOptions, Link, Radio } from '../radio.ts';
-import { createHciNoble, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
+import { createHciNoble, hciSockets, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
 import { type LinkBackend, NobleLink, usualUuid } from './noble-link.ts';
 
 const POWER_ON_TIMEOUT_MS = 10_000;
@@ -76,7 +75,7 @@ class NobleRadio implements Radio {
   async start(): Promise<void> {
     await this.#host.start();
     this.#host.setScanDuty(SCAN_INTERVAL_MS, SCAN_WINDOW_MS);
-    bluetoothHciSocket.register(this.#deviceId, this.#guardedSocket());
+    hciSockets.register(this.#deviceId, this.#guardedSocket());
     const { noble, bindings } = createHciNoble(this.#deviceId);
     this.#noble = noble;
     this.#bindings = bindings;
@@ -100,7 +99,12 @@ class NobleRadio implements Radio {
         else if (state === 'unsupported') reject(new StationError('RADIO_REFUSED', 'no Bluetooth Low Energy'));
       });
     });
-    await deadline(this.#clock, POWER_ON_TIMEOUT_MS, poweredOn, () => new StationError('RADIO_REFUSED', 'did not power on'));
+    await deadline(
+      this.#clock,
+      POWER_ON_TIMEOUT_MS,
+      poweredOn,
+      () => new StationError('RADIO_REFUSED', 'did not power on'),
+    );
     this.#purgeRegularly();
   }
 
@@ -169,7 +173,7 @@ class NobleRadio implements Radio {
     if (this.#over) return;
     this.#over = true;
     this.#cancelPurge();
-    bluetoothHciSocket.unregister(this.#deviceId);
+    hciSockets.unregister(this.#deviceId);
     const why = reason ?? new StationError('LINK_CLOSED', 'the radio was stopped');
     for (const link of this.#links.values()) link.end(why);
     this.#links.clear();
@@ -257,7 +261,12 @@ class NobleRadio implements Radio {
   async #cancelConnect(peripheral: NoblePeripheral, complete: Promise<{ link: NobleLink } | number>): Promise<void> {
     if (peripheral.state === 'connecting') this.#bindings?.cancelConnect(peripheral.id);
     try {
-      const outcome = await deadline(this.#clock, CANCEL_TIMEOUT_MS, complete, () => new StationError('CONNECT_TIMEOUT'));
+      const outcome = await deadline(
+        this.#clock,
+        CANCEL_TIMEOUT_MS,
+        complete,
+        () => new StationError('CONNECT_TIMEOUT'),
+      );
       if (typeof outcome !== 'number') await outcome.link.disconnect();
     } catch (error) {
       if (!(error instanceof StationError)) throw error;
@@ -367,4 +376,3 @@ function keepProcessHandlersOut(bindings: NobleBindings): void {
     }
   };
 }
-

@@ -1,0 +1,59 @@
+// Imports point one way; see docs/architecture.md.
+const only = (from, may) => ({
+  name: `${from}-imports-only`,
+  severity: 'error',
+  comment: `src/${from} may import only ${may.join(', ') || 'itself'}`,
+  from: { path: `^src/${from}/` },
+  to: { path: '^src/', pathNot: [`^src/${from}/`, '^src/clock\\.ts$', ...may.map((each) => `^src/${each}/`)] },
+});
+const onlyIn = (name, module, folder) => ({
+  name,
+  severity: 'error',
+  from: { path: '^src/', pathNot: `^src/${folder}/` },
+  to: { path: module },
+});
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: 'nrf-intel-hex' } },
+    only('contract', []),
+    only('firmware', ['contract']),
+    only('radio', ['contract']),
+    only('records', ['contract', 'firmware', 'radio']),
+    only('protocols', ['contract', 'firmware', 'radio']),
+    only('scheduler', ['contract', 'firmware', 'radio', 'records', 'protocols']),
+    only('virtual', ['contract', 'firmware', 'radio', 'protocols']),
+    only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'scheduler']),
+    {
+      name: 'clock-imports-nothing',
+      severity: 'error',
+      from: { path: '^src/clock\\.ts$' },
+      to: { path: '^src/' },
+    },
+    {
+      name: 'virtual-only-for-hosts',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(virtual|cli|server)/' },
+      to: { path: '^src/virtual/' },
+    },
+    onlyIn(
+      'noble-in-one-folder',
+      '(@abandonware/noble|@abandonware/bluetooth-hci-socket|packages/bluetooth-hci-socket)',
+      'radio/noble',
+    ),
+    onlyIn('sqlite-in-one-folder', 'better-sqlite3', 'records'),
+    onlyIn('electron-not-in-src', '^electron$', 'none'),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default'] },
+  },
+};
