@@ -14,7 +14,7 @@ import type { LinkPlace, RadioPool } from './radio-pool.ts';
 import { RecordedLink } from './recorded-link.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 3_000;
 /** A radio that has not heard the unit for this long is not the one to connect through. */
 const HEARD_RECENTLY_MS = 10_000;
 const CONNECT_TRIES = 3;

@@ -1,4 +1,4 @@
-import { type Clock, deadline } from '../../clock.ts';
+import { type Clock, deadline, sleep } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
 import { CID_ATT, OPCODE } from '../hci/packets.ts';
@@ -12,6 +12,9 @@ const MTU_TIMEOUT_MS = 30_000;
 const CANCEL_TIMEOUT_MS = 2_000;
 const FORGET_AFTER_MS = 30_000;
 const ATT_WRITE_COMMAND = 0x52;
+/** A connection attempt that took this long is followed by a while of scanning, so that others are heard meanwhile. */
+const SLOW_CONNECT_MS = 500;
+const SCAN_BREAK_MS = 500;
 const SCAN_INTERVAL_MS = 60;
 const SCAN_WINDOW_MS = 40;
 /** Reason codes of a link that one side ended on purpose (Vol 1 Part F). */
@@ -50,6 +53,8 @@ class NobleRadio implements Radio {
   #over = false;
   #scanning = false;
   #connectsWaiting = 0;
+  #connectBeganMs = 0;
+  #scanBreakNow = false;
   #connectTail: Promise<unknown> = Promise.resolve();
   #onConnectionComplete: ((status: number, handle: number, address: string) => void) | null = null;
   #cancelPurge: () => void = () => undefined;
@@ -120,7 +125,10 @@ class NobleRadio implements Radio {
   async connect(address: string, options: ConnectOptions): Promise<Link> {
     this.#connectsWaiting += 1;
     const turn = this.#connectTail.then(() => this.#connectNow(address, options));
-    this.#connectTail = turn.catch(() => undefined);
+    this.#connectTail = turn
+      .catch(() => undefined)
+      .then(() => (this.#clock.now() - this.#connectBeganMs > SLOW_CONNECT_MS ? this.#scanBreak() : undefined));
+
     try {
       const { link, handle } = await turn;
       await this.#mtuSettled(link, handle, options.signal);
@@ -206,7 +214,8 @@ class NobleRadio implements Radio {
 
   /** Scans while somebody listens and nobody connects; duplicates are wanted, for RSSI and because noble finds nothing without. */
   #steerScan(): void {
-    const wanted = this.#listeners.size > 0 && this.#connectsWaiting === 0 && !this.#over;
+    const free = this.#connectsWaiting === 0 || this.#scanBreakNow;
+    const wanted = this.#listeners.size > 0 && free && !this.#over;
     if (wanted === this.#scanning || !this.#noble) return;
     this.#scanning = wanted;
     if (wanted) this.#noble.startScanning([], true);
@@ -221,6 +230,7 @@ class NobleRadio implements Radio {
     if ([...this.#links.values()].some((link) => link.address === address)) {
       throw new StationError('ALREADY_CONNECTED', address);
     }
+    this.#connectBeganMs = this.#clock.now();
     this.#steerScan();
     const interval = Math.round(options.intervalMs / 1.25);
     const complete = new Promise<{ link: NobleLink; handle: number } | number>((resolve) => {
@@ -255,6 +265,15 @@ class NobleRadio implements Radio {
     } finally {
       this.#onConnectionComplete = null;
     }
+  }
+
+  /** One device that does not answer must not keep the radio from hearing the others. */
+  async #scanBreak(): Promise<void> {
+    if (this.#listeners.size === 0 || this.#over) return;
+    this.#scanBreakNow = true;
+    this.#steerScan();
+    await Promise.race([sleep(this.#clock, SCAN_BREAK_MS), this.ended]);
+    this.#scanBreakNow = false;
   }
 
   /** Takes a connection request back, and waits until the controller has let it go; a link that came after all is ended. */

@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { z } from 'zod';
+import { type Clock, systemClock } from '../../src/clock.ts';
+import type { JobEvent, JobSummary, UnitSummary } from '../../src/contract/job-events.ts';
+import { jobFile } from '../../src/contract/job-file.ts';
+import { productFile } from '../../src/contract/product-file.ts';
+import { trayFile } from '../../src/contract/tray-file.ts';
+import { buildImage } from '../../src/firmware/build-image.ts';
+import { type FirmwarePackage, parseFirmware } from '../../src/firmware/firmware-package.ts';
+import { parseVersion } from '../../src/firmware/mcuboot-image.ts';
+import { openRadio } from '../../src/radio/open-radio.ts';
+import type { Radio } from '../../src/radio/radio.ts';
+import { RecordReader } from '../../src/records/record-reader.ts';
+import { RecordWriter } from '../../src/records/record-writer.ts';
+import { Station } from '../../src/station/station.ts';
+import { listenVirtualTray, type VirtualTray } from '../../src/virtual/virtual-tray.ts';
+
+const SPEED = 10;
+
+/** A clock that runs as much faster than the machine's as the ether of these tests does. */
+const fastClock: Clock = {
+  now: () => systemClock.now() * SPEED,
+  wall: () => new Date(),
+  after: (ms, fn) => systemClock.after(ms / SPEED, fn),
+};
+
+/** A firmware image of so many bytes of payload. */
+export async function testFirmware(bytes = 60_000, version = '1.0.0'): Promise<FirmwarePackage> {
+  return parseFirmware(testImage(bytes, version), `test-${version}.bin`);
+}
+
+/** The image itself; its content follows from its size and version. */
+export function testImage(bytes: number, version: string): Buffer {
+  const blocks = Array.from({ length: Math.ceil(bytes / 32) }, (_, i) =>
+    createHash('sha256').update(`${version}/${i}`).digest(),
+  );
+  return buildImage({ payload: Buffer.concat(blocks).subarray(0, bytes), version: parseVersion(version)! });
+}
+
+/** What a run of a test differs in. */
+export interface TestRun {
+  readonly profile?: z.input<typeof productFile> extends infer P ? Partial<P> : never;
+  readonly job?: Partial<z.input<typeof jobFile>>;
+  readonly firmware?: FirmwarePackage;
+  readonly units?: number;
+  readonly findTimeoutMs?: number;
+  readonly practice?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: JobEvent, radios: readonly Radio[]) => void;
+}
+
+/** A virtual tray, ten times as fast as the air, with a station in front of it. */
+export class VirtualStation {
+  readonly directory: string;
+  readonly #tray: VirtualTray;
+  readonly #path: string;
+  readonly #radioCount: number;
+  readonly events: JobEvent[] = [];
+
+  private constructor(directory: string, path: string, tray: VirtualTray, radioCount: number) {
+    this.directory = directory;
+    this.#path = path;
+    this.#tray = tray;
+    this.#radioCount = radioCount;
+  }
+
+  static async start(tray: z.input<typeof trayFile>, radioCount = 1): Promise<VirtualStation> {
+    const directory = await mkdtemp(join(tmpdir(), 'dfu-test-'));
+    const path = join(directory, 'ether');
+    const listening = await listenVirtualTray(trayFile.parse({ ...tray, speed: SPEED }), path);
+    return new VirtualStation(directory, path, listening, radioCount);
+  }
+
+  /** Runs a job on fresh radios; the records stay for the next run and for `reader`. */
+  async run(options: TestRun = {}): Promise<JobSummary> {
+    const radios: Radio[] = [];
+    const records = new RecordWriter(join(this.directory, 'data'), fastClock);
+    try {
+      for (let i = 0; i < this.#radioCount; i++) {
+        radios.push(await openRadio({ kind: 'h4', name: `radio ${i + 1}`, path: this.#path }, fastClock));
+      }
+      const practice = options.practice ?? false;
+      const station = new Station({ radios, records, clock: fastClock, practice, appVersion: 'test' });
+      return await station.run(
+        {
+          job: jobFile.parse({ job: 'WO-1', ...options.job }),
+          profile: productFile.parse({
+            product: 'test',
+            protocol: 'smp',
+            discover: { namePrefix: 'DFU-' },
+            identity: { from: 'name', pattern: '^DFU-(.+)$' },
+            ...options.profile,
+          }),
+          firmware: options.firmware ?? (await testFirmware()),
+          units: options.units,
+          findTimeoutMs: options.findTimeoutMs,
+        },
+        options.signal ?? new AbortController().signal,
+        (event) => {
+          this.events.push(event);
+          options.onEvent?.(event, radios);
+        },
+      );
+    } finally {
+      await Promise.all(radios.map((radio) => radio.stop()));
+      records.close();
+    }
+  }
+
+  reader(): RecordReader {
+    return new RecordReader(join(this.directory, 'data'));
+  }
+
+  async stop(): Promise<void> {
+    await this.#tray.stop();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Outcome and code by serial: `pass`, `fail SWAP_REVERTED`. */
+export function outcomes(summary: JobSummary): Record<string, string> {
+  const text = ({ outcome, code }: UnitSummary) => (code ? `${outcome} ${code}` : outcome);
+  return Object.fromEntries(summary.units.map((unit) => [unit.unit, text(unit)]));
+}
