@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { StationError } from '../contract/errors.ts';
 import { migrations } from './migrations.ts';
@@ -19,7 +19,7 @@ export type ReadableDatabase = Database.Database;
  */
 export function openForWriting(directory: string): { database: WritableDatabase; release: () => void } {
   return translated(directory, () => {
-    mkdirSync(directory, { recursive: true });
+    makeDirectory(directory);
     accessSync(directory, constants.W_OK);
     const lock = acquireLock(join(directory, LOCK_FILE));
     try {
@@ -38,6 +38,13 @@ export function openForWriting(directory: string): { database: WritableDatabase;
       throw error;
     }
   });
+}
+
+/** One level at a time: Node's recursive mkdir never returns where the file system answers ENOENT for a directory that exists. */
+function makeDirectory(directory: string): void {
+  if (existsSync(directory)) return;
+  makeDirectory(dirname(directory));
+  mkdirSync(directory);
 }
 
 /** Opens the records for reading, also while a station writes them. @throws StationError RECORD_NOT_FOUND when there are none */

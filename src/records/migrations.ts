@@ -52,6 +52,9 @@ export const migrations: readonly string[] = [
     UNIQUE (product, serial)
   ) STRICT;
 
+  CREATE INDEX unit_serial ON unit (serial);
+  CREATE INDEX job_firmware ON job (firmware);
+
   CREATE TABLE attempt (
     sequence INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

@@ -81,22 +81,17 @@ export class RecordReader {
 
   /** A page of attempts, the newest first. */
   list(filter: ListFilter = {}): AttemptRow[] {
+    const conditions = [
+      filter.serial !== undefined && 'attempt.unit IN (SELECT id FROM unit WHERE serial = @serial)',
+      filter.outcome !== undefined && 'attempt.outcome = @outcome',
+      filter.hash !== undefined &&
+        "attempt.job IN (SELECT id FROM job WHERE firmware IN (SELECT firmware FROM firmware_image WHERE hash GLOB @hash || '*'))",
+      filter.before !== undefined && 'attempt.sequence < @before',
+    ].filter((condition) => condition !== false);
+    const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
     const rows = this.#database
-      .prepare<unknown[], Row>(
-        `SELECT ${ROW}
-         WHERE (@serial IS NULL OR unit.serial = @serial)
-           AND (@outcome IS NULL OR attempt.outcome = @outcome)
-           AND (@hash IS NULL OR job.firmware IN (SELECT firmware FROM firmware_image WHERE hash LIKE @hash || '%'))
-           AND (@before IS NULL OR attempt.sequence < @before)
-         ORDER BY attempt.sequence DESC LIMIT @limit`,
-      )
-      .all({
-        serial: filter.serial ?? null,
-        outcome: filter.outcome ?? null,
-        hash: filter.hash ?? null,
-        before: filter.before ?? null,
-        limit: filter.limit ?? 50,
-      });
+      .prepare<unknown[], Row>(`SELECT ${ROW} ${where} ORDER BY attempt.sequence DESC LIMIT @limit`)
+      .all({ ...filter, limit: filter.limit ?? 50 });
     return rows.map(asRow);
   }
 

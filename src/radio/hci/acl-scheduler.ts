@@ -5,54 +5,68 @@ export interface PendingPacket {
   readonly dropped?: () => void;
 }
 
+/** What the scheduler asks about a link: its interval, and how many packets its slot can empty when `links` share the interval. */
+export interface LinkShape {
+  readonly intervalMs: number;
+  slotPackets(links: number): number;
+}
+
 interface LinkQueue {
   readonly handle: number;
   waiting: PendingPacket[];
   /** First packet of `waiting` that has not left. */
   head: number;
   inController: number;
-  /** Turns of other links since the controller last sent something of this one. */
-  turnsWaited: number;
+  /** When the controller was last heard to begin on this link; null before the first time. */
+  slotSeenMs: number | null;
+  /** When this link last came forward, or was given packets while it held none. */
+  progressMs: number;
 }
 
-/** A link that was passed over this many rounds although the controller holds packets of it does not come forward. */
-const ROUNDS_UNTIL_STALLED = 3;
+/** A first completion is heard about this long after its slot began: one packet's air time and the transport's delay. */
+const REPORT_DELAY_MS = 2.5;
+/** Intervals without progress after which a link that holds packets counts as stalled. */
+const STALL_INTERVALS = 4;
 
 /**
- * Shares the controller's ACL buffers between links (Core 5.4, Vol 4 Part E, 4.1). A controller serves its links in the order of their
- * anchors, once an interval, and ends a link's event when it has nothing of it. Buffers therefore go first to the link that is served
- * next, each up to what its slot can empty; the order is learnt from Number Of Completed Packets. A link that does not come forward
- * keeps what it holds and gets nothing more, and no link may hold everything, so that the others go on.
+ * Shares the controller's ACL buffers between links (Core 5.4, Vol 4 Part E, 4.1). A controller serves each link once an interval and
+ * ends its event when it has nothing more of it. Buffers therefore go first to the link whose slot comes next, each up to what its slot
+ * can empty; when slots come is learnt from Number Of Completed Packets. A link that stalls keeps what it holds and gets nothing more,
+ * and no link may hold everything, so that the others go on.
  */
 export class AclScheduler {
   readonly #send: (packet: Buffer) => void;
   readonly #buffers: number;
-  readonly #slotPackets: (handle: number, links: number) => number;
-  /** Links in the order in which the controller serves them. */
-  readonly #ring: LinkQueue[] = [];
+  readonly #shapeOf: (handle: number) => LinkShape;
+  readonly #nowMs: () => number;
+  readonly #links = new Map<number, LinkQueue>();
   #free: number;
   /** The link that was served last, and how many of its packets in a row. */
   #current: LinkQueue | null = null;
   #served = 0;
 
-  /** `slotPackets` says how many packets a link's slot can empty when `links` share the interval. */
-  constructor(buffers: number, send: (packet: Buffer) => void, slotPackets: (handle: number, links: number) => number) {
+  constructor(
+    buffers: number,
+    send: (packet: Buffer) => void,
+    shapeOf: (handle: number) => LinkShape,
+    nowMs: () => number,
+  ) {
     this.#buffers = buffers;
     this.#free = buffers;
     this.#send = send;
-    this.#slotPackets = slotPackets;
+    this.#shapeOf = shapeOf;
+    this.#nowMs = nowMs;
   }
 
   add(handle: number): void {
-    this.#ring.push({ handle, waiting: [], head: 0, inController: 0, turnsWaited: 0 });
+    this.#links.set(handle, { handle, waiting: [], head: 0, inController: 0, slotSeenMs: null, progressMs: 0 });
   }
 
   /** The link is over: the controller has dropped what it held of it. */
   remove(handle: number): void {
-    const index = this.#ring.findIndex((link) => link.handle === handle);
-    const link = this.#ring[index];
+    const link = this.#links.get(handle);
     if (!link) return;
-    this.#ring.splice(index, 1);
+    this.#links.delete(handle);
     if (this.#current === link) this.#current = null;
     this.#free += link.inController;
     for (const pending of link.waiting.slice(link.head)) pending.dropped?.();
@@ -61,12 +75,12 @@ export class AclScheduler {
 
   /** Packets of a link that are not yet over the air: here or in the controller. */
   queued(handle: number): number {
-    const link = this.#find(handle);
+    const link = this.#links.get(handle);
     return link ? link.waiting.length - link.head + link.inController : 0;
   }
 
   push(handle: number, packets: readonly PendingPacket[]): void {
-    const link = this.#find(handle);
+    const link = this.#links.get(handle);
     if (!link) {
       for (const pending of packets) pending.dropped?.();
       return;
@@ -77,70 +91,67 @@ export class AclScheduler {
 
   /** Number Of Completed Packets for one link. */
   completed(handle: number, count: number): void {
-    const link = this.#find(handle);
+    const link = this.#links.get(handle);
     if (!link) return;
-    if (link !== this.#current) this.#turnTo(link);
-    link.turnsWaited = 0;
+    const now = this.#nowMs();
+    link.progressMs = now;
+    if (link !== this.#current) {
+      this.#current = link;
+      this.#served = 0;
+      link.slotSeenMs = now;
+    }
     const freed = Math.min(count, link.inController);
-    this.#served += freed;
     link.inController -= freed;
+    this.#served += freed;
     this.#free += freed;
     this.#pump();
   }
 
-  #find(handle: number): LinkQueue | undefined {
-    return this.#ring.find((link) => link.handle === handle);
-  }
-
-  /** The controller has turned to another link; one that it passed over although it holds packets comes later than thought. */
-  #turnTo(link: LinkQueue): void {
-    const last = this.#current;
-    this.#current = link;
-    this.#served = 0;
-    for (const other of this.#ring) other.turnsWaited += other.inController > 0 ? 1 : 0;
-    if (!last) return;
-    const from = this.#ring.indexOf(last);
-    for (let step = 1; step < this.#ring.length; step++) {
-      const passed = this.#ring[(from + step) % this.#ring.length]!;
-      if (passed === link) return;
-      if (passed.inController === 0 || this.#stalled(passed)) continue;
-      this.#ring.splice(this.#ring.indexOf(link), 1);
-      this.#ring.splice(this.#ring.indexOf(last) + 1, 0, link);
-      return;
-    }
-  }
-
-  #stalled(link: LinkQueue): boolean {
-    return link.turnsWaited > ROUNDS_UNTIL_STALLED * this.#ring.length;
-  }
-
   #pump(): void {
-    const links = this.#ring.length;
-    if (this.#free === 0 || links === 0) return;
-    const start = this.#current ? this.#ring.indexOf(this.#current) + 1 : 0;
-    const usable = this.#ring.reduce(
-      (left, link) => left - (this.#stalled(link) ? link.inController : 0),
-      this.#buffers,
+    if (this.#free === 0) return;
+    const now = this.#nowMs();
+    const ready = [...this.#links.values()].filter(
+      (link) => link.head < link.waiting.length && !this.#stalled(link, now),
     );
-    const most = links === 1 ? this.#buffers : Math.max(1, usable - 1);
-    this.#finishSlot(links);
-    for (const withinSlot of [true, false]) {
-      for (let step = 0; step < links; step++) {
-        const link = this.#ring[(start + step) % links]!;
-        if (link.head === link.waiting.length || this.#stalled(link)) continue;
-        const limit = withinSlot ? Math.min(most, this.#slotPackets(link.handle, links)) : most;
-        while (link.head < link.waiting.length && link.inController < limit && this.#free > 0) this.#hand(link);
-        if (this.#free === 0) return;
-      }
-    }
+    if (ready.length === 0) return;
+    if (this.#links.size === 1) return this.#give(ready[0]!, this.#buffers);
+    const held = [...this.#links.values()].reduce(
+      (sum, link) => sum + (this.#stalled(link, now) ? link.inController : 0),
+      0,
+    );
+    const most = Math.max(1, this.#buffers - held - 1);
+    this.#finishSlot(now, most);
+    const order = ready.map((link) => ({ link, waitMs: this.#waitMs(link, now) })).sort((a, b) => a.waitMs - b.waitMs);
+    for (const { link } of order) this.#give(link, Math.min(most, this.#slotPackets(link)));
+    for (const { link } of order) this.#give(link, most);
+  }
+
+  /** How long until the link's next slot can still be met; a link that was never served comes first. */
+  #waitMs(link: LinkQueue, now: number): number {
+    if (link.slotSeenMs === null) return 0;
+    const { intervalMs } = this.#shapeOf(link.handle);
+    const since = now - link.slotSeenMs + 2 * REPORT_DELAY_MS;
+    return intervalMs - (since % intervalMs);
+  }
+
+  #stalled(link: LinkQueue, now: number): boolean {
+    if (link.inController === 0) return false;
+    return now - link.progressMs > STALL_INTERVALS * this.#shapeOf(link.handle).intervalMs + 50;
+  }
+
+  #slotPackets(link: LinkQueue): number {
+    return this.#shapeOf(link.handle).slotPackets(this.#links.size);
   }
 
   /** A slot larger than what the controller holds of it is fed while it lasts. */
-  #finishSlot(links: number): void {
+  #finishSlot(now: number, most: number): void {
     const link = this.#current;
-    if (!link || this.#stalled(link)) return;
-    const left = this.#slotPackets(link.handle, links) - this.#served;
-    while (link.head < link.waiting.length && link.inController < left && this.#free > 0) this.#hand(link);
+    if (!link || this.#stalled(link, now)) return;
+    this.#give(link, Math.min(most, this.#slotPackets(link) - this.#served));
+  }
+
+  #give(link: LinkQueue, limit: number): void {
+    while (link.head < link.waiting.length && link.inController < limit && this.#free > 0) this.#hand(link);
   }
 
   #hand(link: LinkQueue): void {
@@ -149,6 +160,7 @@ export class AclScheduler {
       link.waiting = link.waiting.slice(link.head);
       link.head = 0;
     }
+    if (link.inController === 0) link.progressMs = this.#nowMs();
     link.inController += 1;
     this.#free -= 1;
     this.#send(pending.packet);

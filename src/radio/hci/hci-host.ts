@@ -219,7 +219,11 @@ export class HciHost {
     return new AclScheduler(
       buffers,
       (packet) => this.#transport.send(packet),
-      (handle, links) => slotPackets(this.#links.get(handle), links),
+      (handle) => {
+        const link = this.#links.get(handle);
+        return { intervalMs: link?.intervalMs ?? 30, slotPackets: (links) => slotPackets(link, links) };
+      },
+      () => this.#clock.now(),
     );
   }
 

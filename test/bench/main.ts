@@ -1,0 +1,70 @@
+// The benchmarks: every figure as a ratio to its limit, taken in the same run. `npm run bench [-- NAME] [--json]`.
+import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { textTable } from '../../src/cli/text-table.ts';
+import { cpu, frameLog, memory } from './cost.ts';
+import type { Figure } from './figure.ts';
+import { eightUnits, fourRadios, oneUnit } from './goodput.ts';
+
+const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
+  'one-unit': oneUnit,
+  'eight-units': eightUnits,
+  'four-radios': fourRadios,
+  cpu,
+  memory,
+  'frame-log': frameLog,
+};
+
+const rounded = (value: number) => Number(value.toPrecision(5));
+const json = process.argv.includes('--json');
+const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const unknown = chosen.find((name) => !(name in benchmarks));
+if (unknown !== undefined) {
+  process.stderr.write(`There is no benchmark ${unknown}. Choose from: ${Object.keys(benchmarks).join(', ')}\n`);
+  process.exit(2);
+}
+
+const figures: Figure[] = [];
+for (const [name, run] of Object.entries(benchmarks)) {
+  if (chosen.length > 0 && !chosen.includes(name)) continue;
+  for (const figure of await run()) {
+    figures.push(figure);
+    const { unit: _unit, ...line } = {
+      ...figure,
+      value: rounded(figure.value),
+      limit: rounded(figure.limit),
+      ratio: rounded(figure.ratio),
+    };
+    if (json) console.log(JSON.stringify(line));
+    else console.log(`${figure.ok ? 'ok  ' : 'MISS'}  ${figure.name}: ${line.ratio} (${figure.goal})`);
+  }
+}
+
+const table = textTable(
+  ['figure', 'value', 'limit', 'unit', 'ratio', 'goal', 'ok'],
+  figures.map(({ name, value, limit, unit, ratio, goal, ok }) => [
+    name,
+    rounded(value),
+    rounded(limit),
+    unit,
+    rounded(ratio),
+    goal,
+    ok ? 'yes' : 'NO',
+  ]),
+);
+if (!json) console.log(`\n${table}`);
+if (chosen.length === 0) {
+  const text = `# Benchmarks
+
+The last full run of \`npm run bench\`, on ${cpus().length} cores (${cpus()[0]?.model.trim() ?? 'unknown'}), Node ${process.versions.node}.
+The virtual ether runs in real time in a process of its own. A goodput's limit is the perfect sender's
+(\`src/radio/perfect-sender.ts\`): exactly the protocol's frames and answers in whole PDU exchanges, for the interval, PHY and number
+of links. A ratio above 1 fails the bench, because then value or limit is wrong.
+
+\`\`\`
+${table}
+\`\`\`
+`;
+  writeFileSync(new URL('../../docs/benchmarks.md', import.meta.url), text);
+}
+process.exitCode = figures.every(({ ok }) => ok) ? 0 : 1;

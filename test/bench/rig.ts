@@ -1,0 +1,81 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { z } from 'zod';
+import { startVirtualTray } from '../../src/cli/virtual-radio.ts';
+import { systemClock } from '../../src/clock.ts';
+import type { JobEvent, JobSummary } from '../../src/contract/job-events.ts';
+import { productFile } from '../../src/contract/product-file.ts';
+import { trayFile } from '../../src/contract/tray-file.ts';
+import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
+import { openRadio } from '../../src/radio/open-radio.ts';
+import type { Radio } from '../../src/radio/radio.ts';
+import { RecordWriter } from '../../src/records/record-writer.ts';
+import { Station } from '../../src/station/station.ts';
+
+export const cliPath = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+/** The SMP server that figures are taken against: buffers of 2475 bytes, two requests held. */
+export const FRAME_BYTES = 2475;
+
+export const profile = productFile.parse({
+  product: 'bench',
+  protocol: 'smp',
+  discover: { namePrefix: 'DFU-' },
+  identity: { from: 'name', pattern: '^DFU-(.+)$' },
+});
+
+/** A virtual tray in a process of its own, with so many radios. Released by `using`. */
+export async function openRig(tray: z.input<typeof trayFile>, radioCount: number): Promise<Rig> {
+  const child = await startVirtualTray(trayFile.parse(tray), { cliPath });
+  const radios: Radio[] = [];
+  for (let i = 1; i <= radioCount; i++) {
+    radios.push(await openRadio({ kind: 'h4', name: `virtual:${i}`, path: child.path }, systemClock));
+  }
+  const directory = mkdtempSync(join(tmpdir(), 'dfu-bench-'));
+  return {
+    radios,
+    path: child.path,
+    directory,
+    async stop() {
+      await Promise.all(radios.map((radio) => radio.stop()));
+      await child.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface Rig {
+  readonly radios: readonly Radio[];
+  readonly path: string;
+  readonly directory: string;
+  stop(): Promise<void>;
+}
+
+/** Runs a whole job on a rig and returns its summary; throws when not every unit passed. */
+export async function runJob(
+  rig: Rig,
+  firmware: FirmwarePackage,
+  units: number,
+  onEvent: (event: JobEvent) => void = () => undefined,
+): Promise<JobSummary> {
+  const records = new RecordWriter(rig.directory, systemClock);
+  try {
+    const station = new Station({
+      radios: rig.radios,
+      records,
+      clock: systemClock,
+      practice: true,
+      appVersion: 'bench',
+    });
+    const signal = new AbortController().signal;
+    const summary = await station.run({ job: { job: 'bench' }, profile, firmware, units }, signal, onEvent);
+    const disturbed = summary.units.some(({ attempts, resumedFrom }) => attempts > 1 || resumedFrom !== null);
+    if (summary.outcome !== 'pass' || disturbed)
+      throw new Error(`bench run ended ${summary.outcome}: ${JSON.stringify(summary.units)}`);
+    return summary;
+  } finally {
+    records.close();
+  }
+}
