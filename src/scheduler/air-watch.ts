@@ -66,7 +66,7 @@ export class AirWatch {
     return [...this.#refused.values()];
   }
 
-  /** Resolves as soon as `found` yields something; null after `withinMs`. Rejects with the signal's reason. */
+  /** Resolves as soon as `found` yields something; null after `withinMs`. Rejects with what `found` throws or the signal's reason. */
   until<T>(found: () => T | null, withinMs: number, signal: AbortSignal): Promise<T | null> {
     return new Promise((resolve, reject) => {
       const finish = (settle: () => void) => {
@@ -76,8 +76,12 @@ export class AirWatch {
         settle();
       };
       const check = () => {
-        const result = found();
-        if (result !== null) finish(() => resolve(result));
+        try {
+          const result = found();
+          if (result !== null) finish(() => resolve(result));
+        } catch (error) {
+          finish(() => reject(error));
+        }
       };
       const onAbort = () => finish(() => reject(signal.reason ?? new StationError('STOPPED')));
       const cancel = this.#clock.after(withinMs, () => finish(() => resolve(null)));

@@ -220,7 +220,7 @@ class JobRun {
       else if (quarantined.has(serial) && !practice) refuse('UNIT_QUARANTINED', quarantined.get(serial)!);
       else if (profile.rssiMin !== undefined && rssi < profile.rssiMin) refuse('SIGNAL_WEAK', `${rssi} dBm`);
       else {
-        units.push({ serial, slot, address, identifiedByReading: byReading });
+        units.push({ serial, slot, address, identifiedByReading: byReading, heardSinceMs: Number.NEGATIVE_INFINITY });
         this.#emit({ type: 'unit-found', unit: serial, slot, address, rssi });
       }
     }

@@ -17,6 +17,8 @@ const FIND_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 /** A radio that has not heard the unit for this long is not the one to connect through. */
 const HEARD_RECENTLY_MS = 10_000;
+/** Two devices heard within this time are two devices, not one under a new address. */
+const HEARD_TOGETHER_MS = 2_000;
 const CONNECT_TRIES = 3;
 const DEVICE_INFORMATION = '180a';
 const SERIAL_NUMBER_STRING = '2a25';
@@ -31,6 +33,8 @@ export interface Unit {
   address: string;
   /** Whether its identity is only readable once connected. */
   readonly identifiedByReading: boolean;
+  /** When its last link ended: only what is heard of it afterwards counts. */
+  heardSinceMs: number;
 }
 
 /** What sessions share. */
@@ -68,8 +72,6 @@ export class UnitSession {
   #place: LinkPlace | null = null;
   #radio: Radio | null = null;
   #link: Link | null = null;
-  /** Advertisements count from here on: older ones are from before the last link. */
-  #since = Number.NEGATIVE_INFINITY;
   #facts: LinkFacts | null = null;
   #rssi: number | null = null;
   #connects = 0;
@@ -205,7 +207,7 @@ export class UnitSession {
     this.#connects += 1;
     const place = this.#place;
     void link.ended.then(() => {
-      if (this.#link === link) this.#since = clock.now();
+      if (this.#link === link) this.#unit.heardSinceMs = clock.now();
       place.release();
     });
     const recorded = new RecordedLink(link, this.#record, clock);
@@ -215,25 +217,30 @@ export class UnitSession {
 
   /** The unit as it is heard since its last link ended; two devices of one identity are refused. */
   #find(): HeardDevice | null {
-    const { watch } = this.#setting;
-    const fresh = watch.devices().filter((device) => {
-      const mine = this.#unit.identifiedByReading
-        ? device.address === this.#unit.address
-        : device.serial === this.#unit.serial;
-      return mine && [...device.heard.values()].some(({ atMs }) => atMs >= this.#since);
-    });
-    const now = this.#setting.clock.now();
-    const present = fresh.filter((device) =>
-      [...device.heard.values()].some(({ atMs }) => now - atMs < HEARD_RECENTLY_MS),
-    );
-    return latest(present.length > 0 ? present : fresh);
+    const together = this.#heard(HEARD_TOGETHER_MS);
+    if (together.length > 1) {
+      const addresses = together.map(({ address }) => address).join(', ');
+      throw new StationError('DUPLICATE_IDENTITY', addresses, { retryable: true });
+    }
+    return latest(this.#heard(HEARD_RECENTLY_MS)) ?? latest(this.#heard(Number.POSITIVE_INFINITY));
   }
 
+  /** Devices of this unit's identity that were heard within `withinMs`, and since its last link ended. */
+  #heard(withinMs: number): HeardDevice[] {
+    const { address, serial, identifiedByReading, heardSinceMs } = this.#unit;
+    const earliestMs = Math.max(heardSinceMs, this.#setting.clock.now() - withinMs);
+    return this.#setting.watch
+      .devices()
+      .filter((device) => (identifiedByReading ? device.address === address : device.serial === serial))
+      .filter((device) => [...device.heard.values()].some(({ atMs }) => atMs >= earliestMs));
+  }
+
+  /** Radios that hear the unit, those that did so lately, the loudest first. */
   #candidates(): Radio[] {
-    const device = this.#find();
+    const device = latest(this.#heard(HEARD_RECENTLY_MS)) ?? latest(this.#heard(Number.POSITIVE_INFINITY));
     if (!device) return [];
     const now = this.#setting.clock.now();
-    const heard = [...device.heard].filter(([, { atMs }]) => atMs >= this.#since);
+    const heard = [...device.heard].filter(([, { atMs }]) => atMs >= this.#unit.heardSinceMs);
     const recently = heard.filter(([, { atMs }]) => now - atMs < HEARD_RECENTLY_MS);
     return (recently.length > 0 ? recently : heard).sort(([, a], [, b]) => b.rssi - a.rssi).map(([radio]) => radio);
   }

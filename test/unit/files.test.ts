@@ -58,6 +58,12 @@ describe('a YAML file', () => {
     await expect(readYamlFile('.', jobFile)).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
   });
 
+  test('of the examples is accepted', async () => {
+    await readYamlFile('examples/job.yaml', jobFile);
+    await readYamlFile('examples/acme-sensor.product.yaml', productFile);
+    await readYamlFile('examples/faults.tray.yaml', trayFile);
+  });
+
   test('of the documentation is accepted', () => {
     const job =
       'job: WO-1234\nproduct: a.yaml\nfirmware: b.bin\ntray: {rows: 2, columns: 4}\noperator: jdoe\nunits: [{slot: A1, serial: SN0001}]\n';

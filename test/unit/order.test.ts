@@ -1,0 +1,61 @@
+import { describe, expect, test } from 'vitest';
+import { productFile } from '../../src/contract/product-file.ts';
+import { recognise } from '../../src/scheduler/identity.ts';
+import { checkOrder } from '../../src/station/station.ts';
+import { testFirmware } from '../support/virtual-station.ts';
+
+const profile = (more: object) => productFile.parse({ product: 'p', protocol: 'smp', ...more });
+
+describe('an order', () => {
+  test('for other hardware than the product is refused before any radio is used', async () => {
+    const firmware = { ...(await testFirmware(100)), hardware: 'nrf52840dk/nrf52840' };
+    checkOrder(profile({ hardware: 'nrf52840dk' }), firmware);
+    expect(() => checkOrder(profile({ hardware: 'nrf5340dk' }), firmware)).toThrow(
+      expect.objectContaining({ code: 'FIRMWARE_FOR_OTHER_HARDWARE' }),
+    );
+  });
+
+  test('that wants a security which this version has not is refused', async () => {
+    const firmware = await testFirmware(100);
+    expect(() => checkOrder(profile({ security: 'just-works' }), firmware)).toThrow(
+      expect.objectContaining({ code: 'SECURITY_UNSUPPORTED' }),
+    );
+  });
+});
+
+describe('a device is recognised', () => {
+  const service = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
+  const advertisement = {
+    address: 'c0:00:00:00:00:01',
+    addressType: 'random' as const,
+    name: 'ACME-SN42',
+    services: [service],
+    manufacturerData: Buffer.from('ffff0042', 'hex'),
+    rssi: -50,
+  };
+  const acme = { discover: { namePrefix: 'ACME-' } };
+
+  test.each([
+    [
+      'by its name',
+      { ...acme, identity: { from: 'name', pattern: 'ACME-(SN\\d+)' } },
+      { kind: 'unit', serial: 'SN42' },
+    ],
+    ['by its address', { ...acme, identity: { from: 'address' } }, { kind: 'unit', serial: 'c0:00:00:00:00:01' }],
+    [
+      'by its manufacturer data',
+      { ...acme, identity: { from: 'manufacturer-data', pattern: '^ffff(....)' } },
+      { kind: 'unit', serial: '0042' },
+    ],
+    ['to be asked for its serial', { ...acme, identity: { from: 'dis-serial' } }, { kind: 'unit', serial: null }],
+  ])('%s', (_, more, expected) => {
+    expect(recognise(profile(more), advertisement)).toEqual(expected);
+  });
+
+  test('as another product, unreadable, or none of our business', () => {
+    expect(recognise(profile({ discover: { namePrefix: 'OTHER-' } }), advertisement).kind).toBe('wrong-product');
+    expect(recognise(profile({ identity: { from: 'name', pattern: '^X' } }), advertisement).kind).toBe('unreadable');
+    expect(recognise(profile(acme), { ...advertisement, services: [] }).kind).toBe('other');
+    expect(recognise(profile(acme), { ...advertisement, name: null }).kind).toBe('other');
+  });
+});
