@@ -6,7 +6,7 @@ import { buildImage } from '../firmware/build-image.ts';
 import { formatVersion, type ImageVersion, parseVersion } from '../firmware/mcuboot-image.ts';
 import type { ServiceDeclaration } from './att-server.ts';
 import type { Faults } from './faults.ts';
-import { ImageSlots, listed } from './image-slots.ts';
+import { ImageSlots, listed, readable } from './image-slots.ts';
 import { type HciPort, PeripheralHost } from './peripheral-host.ts';
 import { SmpServer } from './smp-server.ts';
 
@@ -50,6 +50,14 @@ export class VirtualDevice {
     this.#images = Array.from({ length: description.cores }, (_, image) => {
       const initial = initialImage(version, image);
       return new ImageSlots(description.slotKiB * 1024, initial, description.cores === 2);
+    });
+  }
+
+  /** What it really runs, image by image: the truth that a station can only be told over the air. */
+  running(): { readonly hash: string; readonly intact: boolean; readonly confirmed: boolean }[] {
+    return this.#images.map(({ primary, confirmed }) => {
+      const hash = listed(primary)?.hash.toString('hex') ?? '';
+      return { hash, intact: readable(primary)?.hash === hash, confirmed };
     });
   }
 

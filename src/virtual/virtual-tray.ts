@@ -14,6 +14,8 @@ import { type DeviceRadio, VirtualDevice } from './virtual-device.ts';
 
 /** A tray of virtual devices that runs until it is stopped. */
 export interface VirtualTray {
+  /** Its devices in the order of their units. */
+  readonly devices: readonly VirtualDevice[];
   stop(): Promise<void>;
 }
 
@@ -59,6 +61,7 @@ export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs
     for (const device of devices) device.start();
   });
   return {
+    devices,
     async stop() {
       time.stop();
       for (const host of hosts) host.close();
@@ -106,6 +109,7 @@ export async function attachVirtualTray(
     device.start();
   }
   return {
+    devices,
     lost,
     async stop() {
       for (const device of devices) device.stop();

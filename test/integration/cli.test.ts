@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -104,6 +104,36 @@ describe('run', () => {
     expect(await readFile(join(logs, 'X2.log'), 'utf8')).toMatch(
       /^\[00:00:\d\d\.\d{3},\d{3}\] <inf> mcuboot: rejected/m,
     );
+  });
+
+  test('works the same over TCP, with a product file of the user’s own', async () => {
+    const path = (await listen('--units', '1')).replace('h4:unix:', '');
+    const server = createServer((client) => {
+      const ether = connect(path);
+      client.on('error', () => ether.destroy()).on('close', () => ether.destroy());
+      ether.on('error', () => client.destroy());
+      client.pipe(ether).pipe(client);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    cleanups.push(() => server.close());
+    const radio = `h4:tcp:127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const product = file('own.yaml', 'product: own\nprotocol: smp\nidentity: {from: dis-serial}\n');
+    const args = [
+      'run',
+      '--radio',
+      radio,
+      '--product',
+      product,
+      '--units',
+      '1',
+      '--firmware',
+      image,
+      ...data(),
+      '--json',
+    ];
+    const { status, lines } = await cli(...args);
+    expect(status).toBe(0);
+    expect(summaryOf(lines)).toMatchObject({ practice: false, units: [{ unit: 'SN0001', outcome: 'pass' }] });
   });
 
   test('killed half way leaves a tray that the next run finishes, resuming, and no record is lost', async () => {

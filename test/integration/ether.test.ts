@@ -1,10 +1,11 @@
 import { createRequire } from 'node:module';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
-import { aclPacket } from '../../src/radio/hci/packets.ts';
+import { aclPacket, CID_ATT, CID_SIGNALLING } from '../../src/radio/hci/packets.ts';
 import { hciSockets } from '../../src/radio/noble/noble-internals.ts';
 import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
 import { Ether } from '../../src/virtual/ether.ts';
+import { seededRandom } from '../../src/virtual/random.ts';
 import { TEST_CHARACTERISTIC, TEST_SERVICE, TestAir } from '../support/test-air.ts';
 import { aWhile, until } from '../support/until.ts';
 
@@ -85,6 +86,45 @@ describe('a virtual controller', () => {
     expect(bytes / seconds).toBeLessThan(177_800);
     expect(bytes / seconds).toBeGreaterThan(100_000);
   });
+});
+
+test('a device that sends nonsense at ATT and L2CAP costs only its own link, and nothing is thrown', async () => {
+  const radio = await openNobleRadio('test', air.central(), systemClock);
+  cleanups.push(() => radio.stop());
+  const good = air.peripheral(1);
+  good.start();
+  const bad = air.peripheral(2);
+  bad.start();
+  const heard = new Set<string>();
+  const stop = radio.scan(({ address }) => heard.add(address));
+  await until(() => heard.size === 2);
+  stop();
+  const goodLink = await radio.connect(good.address, options);
+  const characteristic = await goodLink.characteristic(TEST_SERVICE, TEST_CHARACTERISTIC);
+  const random = seededRandom(42);
+  const noise = () => Buffer.from(Array.from({ length: Math.floor(random() * 24) }, () => Math.floor(random() * 256)));
+  for (let round = 0; round < 4; round++) {
+    const badLink = await radio.connect(bad.address, options);
+    const attempts = Promise.allSettled([
+      badLink.characteristic(TEST_SERVICE, TEST_CHARACTERISTIC),
+      badLink.characteristic('180f', '2a19'),
+    ]);
+    for (let i = 0; i < 60; i++) {
+      const pdu = noise();
+      // Half of them look like answers and values, which go deepest.
+      if (pdu.length > 0 && i % 2 === 0) pdu[0] = [0x01, 0x03, 0x05, 0x09, 0x0b, 0x11, 0x13, 0x1b, 0x1d][i % 9]!;
+      air.time.sync(() => bad.host.sendL2cap([CID_ATT, CID_SIGNALLING, 6, 99][i % 4]!, pdu));
+      await aWhile(2);
+    }
+    await badLink.disconnect();
+    await attempts;
+    expect((await badLink.ended).code).toMatch(/^(LINK_CLOSED|DEVICE_NONSENSE)$/);
+    await until(() => !bad.host.connected);
+    const listening = radio.scan(() => undefined);
+    await aWhile(100);
+    listening();
+  }
+  expect(await goodLink.read(characteristic)).toEqual(Buffer.from('value'));
 });
 
 test('a third party’s peripheral (bleno) on the ether is discovered, connected, read, written and heard', async () => {

@@ -110,6 +110,11 @@ export class VirtualStation {
     }
   }
 
+  /** What the devices really run, by serial. */
+  truth(): Map<string, ReturnType<VirtualTray['devices'][number]['running']>> {
+    return new Map(this.#tray.devices.map((device) => [device.description.serial ?? '', device.running()]));
+  }
+
   reader(): RecordReader {
     return new RecordReader(join(this.directory, 'data'));
   }
