@@ -61,6 +61,7 @@ export class RunDisplay {
       case 'summary':
         this.#draw(true);
         this.#drawn = 0;
+        this.#lines.clear();
         return this.#say(summaryText(event));
     }
   }
@@ -88,7 +89,8 @@ export class RunDisplay {
     if (!now && ms - this.#lastDrawMs < REDRAW_MS) return;
     this.#lastDrawMs = ms;
     const width = Math.max(...[...this.#lines.keys()].map((unit) => unit.length));
-    const columns = this.#output.columns ?? 80;
+    // A terminal that does not know its width says 0.
+    const columns = this.#output.columns || 80;
     const rows = [...this.#lines].map(([unit, line]) =>
       `${unit.padEnd(width)}  ${bar(line)}${line.text}`.slice(0, columns - 1),
     );
