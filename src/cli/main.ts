@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { systemClock } from '../clock.ts';
@@ -222,11 +223,22 @@ function positiveOrLarge(text: string): number {
 }
 
 function withReader(options: RecordsOptions, use: (reader: RecordReader) => void): void {
-  const reader = new RecordReader(dataDirectory(options));
+  const reader = openReader(options);
   try {
     use(reader);
   } finally {
     reader.close();
+  }
+}
+
+/** The records of the directory that was asked for; without any, those of practice are pointed to. */
+function openReader(options: RecordsOptions): RecordReader {
+  try {
+    return new RecordReader(dataDirectory(options));
+  } catch (error) {
+    const practice = dataDirectory({ ...options, practice: true });
+    if (options.practice || asStationError(error).code !== 'RECORD_NOT_FOUND' || !existsSync(practice)) throw error;
+    throw new StationError('RECORD_NOT_FOUND', 'only practice has records here: add --practice', { cause: error });
   }
 }
 

@@ -10,6 +10,7 @@ import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
 import { intervalFor, LINKS_PER_RADIO, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import { RadioPool } from './radio-pool.ts';
+import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
 
 /** After the last new device this long nothing more is expected of a tray of unknown size. */
@@ -112,7 +113,11 @@ class JobRun {
     try {
       const found = await this.#findUnits();
       this.#reportRefused();
-      const running = found.units.map((unit) => this.#upgradeUnit(unit, found.units.length));
+      const identifiedByReading = this.#order.profile.identity.from === 'dis-serial';
+      const running = found.units.map(({ serial, slot, address }) => {
+        const unit = { serial, slot, address, identifiedByReading, heardSinceMs: Number.NEGATIVE_INFINITY };
+        return this.#upgradeUnit(unit, found.units.length);
+      });
       const units = [...(await Promise.all(running)), ...found.rejected.map((each) => this.#rejected(each))];
       if (this.#fatal) throw this.#fatal;
       return this.#sum(units, found.code);
@@ -132,17 +137,20 @@ class JobRun {
   }
 
   /** Listens until all expected units are heard, or for as long as the order says. */
-  async #findUnits(): Promise<{ units: Unit[]; rejected: Rejected[]; code: ErrorCode | null }> {
+  async #findUnits(): Promise<Selection> {
     const { units, expected, findTimeoutMs } = this.#order;
     const wanted = units?.length ?? expected;
     try {
       await this.#watch.until(() => (this.#allHeard(wanted) ? true : null), findTimeoutMs, this.#stop.signal);
       await sleep(this.#clock, DUPLICATE_WATCH_MS, this.#stop.signal);
-      const identified = await this.#identify();
-      return this.#select(identified, wanted);
+      const { profile, practice, quarantined } = this.#order;
+      const held = practice ? new Map<string, string>() : quarantined;
+      const selection = selectUnits(await this.#identify(), { profile, units, wanted, quarantined: held });
+      this.#announce(selection);
+      return selection;
     } catch (error) {
       if (!this.#stop.signal.aborted) throw error;
-      return { units: [], rejected: [], code: null };
+      return { units: [], rejected: [], strangers: [], code: null };
     }
   }
 
@@ -164,11 +172,10 @@ class JobRun {
   }
 
   /** Serials of the devices heard; those that do not advertise theirs are asked for it. */
-  async #identify(): Promise<{ device: HeardDevice; serial: string; byReading: boolean }[]> {
-    const identified = [];
+  async #identify(): Promise<IdentifiedDevice[]> {
+    const identified: IdentifiedDevice[] = [];
     for (const device of this.#watch.devices()) {
-      if (device.serial !== null) identified.push({ device, serial: device.serial, byReading: false });
-      else identified.push({ device, serial: (await this.#askSerial(device)) ?? device.address, byReading: true });
+      identified.push({ device, serial: device.serial ?? (await this.#askSerial(device)) });
     }
     return identified;
   }
@@ -190,48 +197,20 @@ class JobRun {
         await link.disconnect();
       }
     } catch (error) {
+      if (this.#stop.signal.aborted) throw error;
       const { code, detail } = asStationError(error);
       this.#emit({ type: 'unit-refused', unit: device.address, address: device.address, code, detail });
       return null;
     }
   }
 
-  /** Who of those found may be written, and who is missing. */
-  #select(
-    found: readonly { device: HeardDevice; serial: string; byReading: boolean }[],
-    wanted: number | null,
-  ): { units: Unit[]; rejected: Rejected[]; code: ErrorCode | null } {
-    const { units: allowed, profile, quarantined, practice } = this.#order;
-    const slots = new Map(allowed?.map(({ serial, slot }) => [serial, slot]));
-    const bySerial = Map.groupBy(found, ({ serial }) => serial);
-    const units: Unit[] = [];
-    const rejected: Rejected[] = [];
-    for (const [serial, devices] of [...bySerial].sort(([a], [b]) => a.localeCompare(b))) {
-      const { device, byReading } = devices[0]!;
-      const slot = slots.get(serial) ?? null;
-      const rssi = Math.max(...[...device.heard.values()].map((each) => each.rssi));
-      const { address } = device;
-      if (allowed && !slots.has(serial)) {
-        this.#emit({ type: 'unit-refused', unit: serial, address, code: 'NOT_ON_JOB', detail: '' });
-        continue;
-      }
-      const refuse = (code: ErrorCode, detail: string) => rejected.push({ serial, slot, address, code, detail });
-      if (devices.length > 1) refuse('DUPLICATE_IDENTITY', devices.map((each) => each.device.address).join(', '));
-      else if (quarantined.has(serial) && !practice) refuse('UNIT_QUARANTINED', quarantined.get(serial)!);
-      else if (profile.rssiMin !== undefined && rssi < profile.rssiMin) refuse('SIGNAL_WEAK', `${rssi} dBm`);
-      else {
-        units.push({ serial, slot, address, identifiedByReading: byReading, heardSinceMs: Number.NEGATIVE_INFINITY });
-        this.#emit({ type: 'unit-found', unit: serial, slot, address, rssi });
-      }
+  /** Tells who was found and who is refused. */
+  #announce({ units, strangers }: Selection): void {
+    for (const { serial, address } of strangers) {
+      this.#emit({ type: 'unit-refused', unit: serial, address, code: 'NOT_ON_JOB', detail: '' });
     }
-    if (!allowed && wanted !== null) units.splice(wanted);
-    for (const { serial, slot } of allowed ?? []) {
-      if (!bySerial.has(serial)) rejected.push({ serial, slot, address: null, code: 'UNIT_NOT_FOUND', detail: '' });
-    }
-    const present = units.length + rejected.filter(({ address }) => address !== null).length;
-    const missing = wanted !== null && present < wanted;
-    const code = present === 0 ? 'NO_UNIT_FOUND' : missing ? 'UNITS_MISSING' : null;
-    return { units, rejected, code };
+    for (const { serial, slot, address, rssi } of units)
+      this.#emit({ type: 'unit-found', unit: serial, slot, address, rssi });
   }
 
   /** Devices in the air that are not this job's, told once. */
@@ -242,7 +221,7 @@ class JobRun {
   }
 
   /** A unit that was refused before anything was sent to it: that, too, is an attempt on record. */
-  #rejected({ serial, slot, address, code, detail }: Rejected): UnitSummary {
+  #rejected({ serial, slot, address, code, detail }: RejectedUnit): UnitSummary {
     const error = new StationError(code, detail);
     const attempt = this.#record.openAttempt({ serial, slot, number: 1, repeats: null, address });
     const outcome = code === 'UNIT_NOT_FOUND' ? 'error' : 'fail';
@@ -422,13 +401,4 @@ class JobRun {
     this.#emit(summary);
     return summary;
   }
-}
-
-/** A unit that is on the job, or was heard, and is not written. */
-interface Rejected {
-  readonly serial: string;
-  readonly slot: string | null;
-  readonly address: string | null;
-  readonly code: ErrorCode;
-  readonly detail: string;
 }

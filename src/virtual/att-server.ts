@@ -1,6 +1,4 @@
-/**
- * An ATT server over a fixed attribute table. Source: Core 5.4, Vol 3 Part F (ATT) and Part G (GATT). Pure: PDUs in, PDUs out.
- */
+/** ATT opcodes (Core 5.4, Vol 3 Part F, table 3.43). */
 export const ATT = {
   ERROR_RESPONSE: 0x01,
   MTU_REQUEST: 0x02,
@@ -67,7 +65,7 @@ export function uuidBytes(uuid: string): Buffer {
   return Buffer.from(uuid.replaceAll('-', ''), 'hex').reverse();
 }
 
-/** The server's side of one link. */
+/** The server's side of one link, over a fixed attribute table (Core 5.4, Vol 3 Parts F and G). Pure: PDUs in, PDUs out. */
 export class AttServer {
   readonly #attributes: Attribute[] = [];
   readonly #values = new Map<string, number>();

@@ -4,13 +4,13 @@ import { SMP_SERVICE_UUID } from '../contract/product-file.ts';
 import type { DeviceDescription } from '../contract/tray-file.ts';
 import { buildImage } from '../firmware/build-image.ts';
 import { formatVersion, type ImageVersion, parseVersion } from '../firmware/mcuboot-image.ts';
+import { SMP_CHARACTERISTIC_UUID } from '../protocols/smp/smp-client.ts';
 import type { ServiceDeclaration } from './att-server.ts';
 import type { Faults } from './faults.ts';
 import { ImageSlots, listed, readable } from './image-slots.ts';
 import { type HciPort, PeripheralHost } from './peripheral-host.ts';
 import { SmpServer } from './smp-server.ts';
 
-const SMP_CHARACTERISTIC_UUID = 'da2e7828-fbce-4e01-ae9e-260174997c48';
 const INITIAL_PAYLOAD_BYTES = 8192;
 
 /** What the surroundings can do to a device's radio. */

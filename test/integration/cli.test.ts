@@ -68,7 +68,9 @@ describe('run', () => {
     expect(shown.status).toBe(0);
     expect(shown.lines[0]).toMatchObject({ type: 'attempt', practice: true, outcome: 'pass' });
     expect(shown.lines.filter(({ type }) => type === 'frame').length).toBe(shown.lines[0]!.frameCount);
-    expect((await cli('records', 'list', ...data())).status).toBe(2);
+    const real = await cli('records', 'list', ...data());
+    expect(real.status).toBe(2);
+    expect(real.stderr).toContain('add --practice');
     expect((await cli('records', 'list', ...data(), '--practice')).stdout).toContain('PRACTICE');
   });
 

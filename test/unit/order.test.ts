@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { productFile } from '../../src/contract/product-file.ts';
+import type { Radio } from '../../src/radio/radio.ts';
 import { recognise } from '../../src/scheduler/identity.ts';
+import { type Selection, selectUnits } from '../../src/scheduler/unit-selection.ts';
 import { checkOrder } from '../../src/station/station.ts';
 import { testFirmware } from '../support/virtual-station.ts';
 
@@ -57,5 +59,48 @@ describe('a device is recognised', () => {
     expect(recognise(profile({ identity: { from: 'name', pattern: '^X' } }), advertisement).kind).toBe('unreadable');
     expect(recognise(profile(acme), { ...advertisement, services: [] }).kind).toBe('other');
     expect(recognise(profile(acme), { ...advertisement, name: null }).kind).toBe('other');
+  });
+});
+
+describe('of the devices heard', () => {
+  const heard = (serial: string | null, address = `address of ${serial}`, rssi = -50) => ({
+    serial,
+    device: { address, serial, heard: new Map([[{} as Radio, { atMs: 0, rssi }]]) },
+  });
+  const rules = {
+    profile: profile({ rssiMin: -75 }),
+    units: null,
+    wanted: null,
+    quarantined: new Map([['Q1', 'SWAP_REVERTED']]),
+  };
+  const codes = (selection: Selection) => selection.rejected.map(({ serial, code }) => `${serial} ${code}`);
+
+  test('all healthy ones are taken, in the order of their serials, and no more than wanted', () => {
+    const selection = selectUnits([heard('S10'), heard('S9'), heard('S11')], { ...rules, wanted: 2 });
+    expect(selection.units.map(({ serial }) => serial)).toEqual(['S9', 'S10']);
+    expect(selection.strangers.map(({ serial }) => serial)).toEqual(['S11']);
+    expect(selection.code).toBeNull();
+  });
+
+  test('doubles, quarantined, faint and unreadable ones are refused, each with its code', () => {
+    const found = [heard('D', 'a'), heard('D', 'b'), heard('Q1'), heard('F', 'f', -90), heard(null, 'u')];
+    expect(codes(selectUnits(found, rules)).sort()).toEqual([
+      'D DUPLICATE_IDENTITY',
+      'F SIGNAL_WEAK',
+      'Q1 UNIT_QUARANTINED',
+      'u IDENTITY_UNREADABLE',
+    ]);
+  });
+
+  test('only listed ones are written, and who is missing is named', () => {
+    const units = [
+      { serial: 'S1', slot: 'A1' },
+      { serial: 'S2', slot: 'A2' },
+    ];
+    const selection = selectUnits([heard('S1'), heard('X')], { ...rules, units, wanted: 2 });
+    expect(selection.units).toMatchObject([{ serial: 'S1', slot: 'A1' }]);
+    expect(selection.strangers.map(({ serial }) => serial)).toEqual(['X']);
+    expect(codes(selection)).toEqual(['S2 UNIT_NOT_FOUND']);
+    expect(selection.code).toBe('UNITS_MISSING');
   });
 });

@@ -7,9 +7,13 @@ import { StationError } from '../../contract/errors.ts';
  */
 export const SMP_HEADER_BYTES = 8;
 
+/** Operations: requests are even, answers odd. */
 export const OP = { READ: 0, READ_RESPONSE: 1, WRITE: 2, WRITE_RESPONSE: 3 } as const;
+/** Management groups. */
 export const GROUP = { OS: 0, IMAGE: 1 } as const;
+/** Commands of the OS group. */
 export const OS = { ECHO: 0, RESET: 5, PARAMS: 6, BOOTLOADER_INFO: 8 } as const;
+/** Commands of the image group. */
 export const IMAGE = { STATE: 0, UPLOAD: 1, ERASE: 5 } as const;
 
 /** Result codes of protocol version 1, and of any group for errors of SMP itself (`mgmt_defines.h`). */

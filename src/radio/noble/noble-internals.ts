@@ -14,11 +14,13 @@ export interface NobleCharacteristic extends EventEmitter {
   notify(enable: boolean): void;
 }
 
+/** A discovered service. */
 export interface NobleService extends EventEmitter {
   readonly uuid: string;
   discoverCharacteristics(uuids: string[]): void;
 }
 
+/** A device that was heard; one object for as long as noble knows it. */
 export interface NoblePeripheral extends EventEmitter {
   readonly id: string;
   readonly address: string;
@@ -38,6 +40,7 @@ export interface NoblePeripheral extends EventEmitter {
   discoverServices(uuids: string[]): void;
 }
 
+/** noble itself; the tables with underscores are what it never purges. */
 export interface Noble extends EventEmitter {
   readonly address: string;
   startScanning(uuids: string[], allowDuplicates: boolean): void;
@@ -59,14 +62,17 @@ interface NobleHci extends EventEmitter {
   writeAclDataPkt(handle: number, cid: number, data: Buffer): unknown;
 }
 
+/** What discovery found of a characteristic. */
 export interface NobleValueHandles {
   readonly valueHandle: number;
 }
 
+/** The GATT client of one link. */
 export interface NobleGatt {
   readonly _characteristics: Record<string, Record<string, NobleValueHandles>>;
 }
 
+/** noble's HCI bindings. */
 export interface NobleBindings extends EventEmitter {
   readonly _hci: NobleHci;
   readonly _gap: { _discoveries: Record<string, unknown> };
