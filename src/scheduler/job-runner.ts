@@ -87,6 +87,9 @@ class JobRun {
   /** Aborts when the operator stops the job, and when it cannot go on. */
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
+  /** How many devices were heard when the last new one was, and when that was. */
+  #heardCount = 0;
+  #lastNewMs = 0;
 
   constructor(order: JobOrder, { clock, record, signal, emit }: JobSurroundings) {
     this.#order = order;
@@ -153,9 +156,6 @@ class JobRun {
       return { units: [], rejected: [], strangers: [], code: null };
     }
   }
-
-  #heardCount = 0;
-  #lastNewMs = 0;
 
   #allHeard(wanted: number | null): boolean {
     const heard = this.#watch.devices();

@@ -573,7 +573,11 @@ describe('row 19: a transport that is lost', () => {
   test('ends links and radio through the port', async () => {
     const radio = await port();
     const { link, characteristic } = await linkTo(radio);
+    device.controller.silenceLinks();
+    const waiting = Array.from({ length: 20 }, () => link.writeCommand(characteristic, Buffer.alloc(200)));
+    const settled = Promise.allSettled(waiting);
     central.pull();
+    expect((await settled).some(({ status }) => status === 'rejected')).toBe(true);
     expect(await link.ended).toMatchObject({ code: 'RADIO_LOST' });
     expect(await radio.ended).toMatchObject({ code: 'RADIO_LOST' });
     await expect(link.read(characteristic)).rejects.toMatchObject({ code: 'RADIO_LOST' });

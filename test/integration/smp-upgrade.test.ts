@@ -70,19 +70,37 @@ describe('a tray', () => {
     expect(radios.size).toBeGreaterThan(1);
   });
 
-  test('is finished by the radio that is left when another one dies', async () => {
+  test('is finished by the radio that is left when another one is unplugged', async () => {
     await tray({ units: 4 }, 2);
-    let stopped = false;
+    const pulled: string[] = [];
     const summary = await station.run({
       units: 4,
       firmware: await testFirmware(150_000),
-      onEvent: (event, radios) => {
-        if (stopped || event.type !== 'progress' || event.bytes < 20_000) return;
-        stopped = true;
-        void radios[0]!.stop();
+      onEvent: (event) => {
+        if (pulled.length > 0 || event.type !== 'progress' || event.bytes < 20_000) return;
+        pulled.push(event.unit);
+        station.pull(0);
       },
     });
     expect(outcomes(summary)).toEqual({ SN0001: 'pass', SN0002: 'pass', SN0003: 'pass', SN0004: 'pass' });
+    expect(station.events).toContainEqual(expect.objectContaining({ type: 'radio-lost', radio: 'radio 1' }));
+    const reader = station.reader();
+    const moved = summary.units.filter(({ attemptId }) => (reader.show(attemptId!).link?.reconnects ?? 0) > 0);
+    expect(moved.length).toBeGreaterThan(0);
+    reader.close();
+  });
+
+  test('of which nothing can be reached any more ends, and says why', async () => {
+    await tray({ units: 2 });
+    const summary = await station.run({
+      units: 2,
+      firmware: await testFirmware(150_000),
+      onEvent: (event) => {
+        if (event.type === 'progress' && event.bytes > 20_000) station.pull(0);
+      },
+    });
+    expect(summary).toMatchObject({ outcome: 'aborted', code: 'RADIO_LOST' });
+    expect(outcomes(summary)).toEqual({ SN0001: 'error RADIO_LOST', SN0002: 'error RADIO_LOST' });
   });
 
   test('of units that run the image already is skipped, and not called an upgrade', async () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { z } from 'zod';
@@ -59,6 +60,7 @@ export class VirtualStation {
   readonly #path: string;
   readonly #radioCount: number;
   readonly events: JobEvent[] = [];
+  readonly #wires: { server: Server; ends: Socket[] }[] = [];
 
   private constructor(directory: string, path: string, tray: VirtualTray, radioCount: number) {
     this.directory = directory;
@@ -80,7 +82,8 @@ export class VirtualStation {
     const records = new RecordWriter(join(this.directory, 'data'), fastClock);
     try {
       for (let i = 0; i < this.#radioCount; i++) {
-        radios.push(await openRadio({ kind: 'h4', name: `radio ${i + 1}`, path: this.#path }, fastClock));
+        const path = await this.#wire();
+        radios.push(await openRadio({ kind: 'h4', name: `radio ${i + 1}`, path }, fastClock));
       }
       const practice = options.practice ?? false;
       const station = new Station({ radios, records, clock: fastClock, practice, appVersion: 'test' });
@@ -107,7 +110,29 @@ export class VirtualStation {
     } finally {
       await Promise.all(radios.map((radio) => radio.stop()));
       records.close();
+      for (const { server } of this.#wires.splice(0)) server.close();
     }
+  }
+
+  /** Pulls a radio's plug. */
+  pull(radio: number): void {
+    for (const end of this.#wires[radio]?.ends ?? []) end.destroy();
+  }
+
+  /** A wire to the ether that can be pulled: the path of a socket that leads there. */
+  async #wire(): Promise<string> {
+    const path = join(this.directory, `wire-${this.#wires.length}`);
+    const ends: Socket[] = [];
+    const server = createServer((near) => {
+      const far = connect(this.#path);
+      ends.push(near, far);
+      near.on('error', () => far.destroy()).on('close', () => far.destroy());
+      far.on('error', () => near.destroy()).on('close', () => near.destroy());
+      near.pipe(far).pipe(near);
+    });
+    this.#wires.push({ server, ends });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    return path;
   }
 
   /** What the devices really run, by serial. */

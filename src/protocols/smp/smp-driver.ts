@@ -333,7 +333,7 @@ function activeSlot(slots: readonly SlotState[], image: number): SlotState | nul
 }
 
 function isLinkLoss(error: unknown): boolean {
-  return error instanceof StationError && (error.code === 'LINK_LOST' || error.code === 'ATT_TIMEOUT');
+  return error instanceof StationError && ['LINK_LOST', 'ATT_TIMEOUT', 'RADIO_LOST'].includes(error.code);
 }
 
 function isSilence(error: unknown): boolean {

@@ -97,7 +97,10 @@ export class HciHost {
     transport.onPacket((packet) => this.#fromController(packet));
     transport.onLost((reason) => {
       this.#lost = true;
+      this.#inFlight?.cancelTimeout();
       this.#events.lost(reason);
+      // Nothing that still waits for a buffer will ever leave.
+      for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
     });
   }
 
@@ -277,6 +280,10 @@ export class HciHost {
     cancelTimeout?.();
     if (command.answer) command.answer(Buffer.from(result));
     else this.#toNoble(packet);
+    // A connection request that is refused outright has no Connection Complete.
+    if (opcode === OPCODE.LE_CREATE_CONNECTION && result[0] !== STATUS.SUCCESS) {
+      this.#events.connectionComplete(result[0]!, 0, '');
+    }
     this.#nextCommand();
   }
 

@@ -128,7 +128,6 @@ class NobleRadio implements Radio {
     this.#connectTail = turn
       .catch(() => undefined)
       .then(() => (this.#clock.now() - this.#connectBeganMs > SLOW_CONNECT_MS ? this.#scanBreak() : undefined));
-
     try {
       const { link, handle } = await turn;
       await this.#mtuSettled(link, handle, options.signal);
@@ -276,19 +275,24 @@ class NobleRadio implements Radio {
     this.#scanBreakNow = false;
   }
 
-  /** Takes a connection request back, and waits until the controller has let it go; a link that came after all is ended. */
+  /**
+   * Takes a connection request back, and waits until the controller has let it go; a link that came after all is ended. A controller
+   * that does not let go can connect to nothing any more: it counts as lost.
+   */
   async #cancelConnect(peripheral: NoblePeripheral, complete: Promise<{ link: NobleLink } | number>): Promise<void> {
     if (peripheral.state === 'connecting') this.#bindings?.cancelConnect(peripheral.id);
+    let stuck = false;
+    const onTimeout = () => {
+      stuck = true;
+      return new StationError('RADIO_LOST', 'does not let go of a connection request', { retryable: true });
+    };
     try {
-      const outcome = await deadline(
-        this.#clock,
-        CANCEL_TIMEOUT_MS,
-        complete,
-        () => new StationError('CONNECT_TIMEOUT'),
-      );
+      const outcome = await deadline(this.#clock, CANCEL_TIMEOUT_MS, complete, onTimeout);
       if (typeof outcome !== 'number') await outcome.link.disconnect();
     } catch (error) {
-      if (!(error instanceof StationError)) throw error;
+      if (!stuck || !(error instanceof StationError)) throw error;
+      this.#finish(error);
+      await this.#host.close();
     }
   }
 
