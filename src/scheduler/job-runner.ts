@@ -116,14 +116,13 @@ class JobRun {
     try {
       const found = await this.#findUnits();
       this.#reportRefused();
+      const rejected = found.rejected.map((each) => this.#rejected(each));
       const identifiedByReading = this.#order.profile.identity.from === 'dis-serial';
       const running = found.units.map(({ serial, slot, address }) => {
         const unit = { serial, slot, address, identifiedByReading, heardSinceMs: Number.NEGATIVE_INFINITY };
         return this.#upgradeUnit(unit, found.units.length);
       });
-      const units = [...(await Promise.all(running)), ...found.rejected.map((each) => this.#rejected(each))];
-      if (this.#fatal) throw this.#fatal;
-      return this.#sum(units, found.code);
+      return this.#sum([...(await Promise.all(running)), ...rejected], found.code);
     } finally {
       this.#watch.stop();
     }
@@ -396,7 +395,8 @@ class JobRun {
       (a.slot ?? a.unit).localeCompare(b.slot ?? b.unit, 'en', { numeric: true }),
     );
     const why = stopped ? asStationError(this.#stop.signal.reason).code : code;
-    this.#record.finish(outcome, why);
+    // Where nothing can be written any more the job stays open, and is closed as interrupted at the next start.
+    if (!this.#fatal) this.#record.finish(outcome, why);
     const summary: JobSummary = { type: 'summary', job, practice, outcome, code: why, units: sorted };
     this.#emit(summary);
     return summary;

@@ -3,13 +3,16 @@ import type { StationError } from '../contract/errors.ts';
 import type { Characteristic, ImageBytes, Link, LinkFacts } from '../radio/radio.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
 
+/** Where the values of a link are written down. */
+export type FrameRecord = Pick<AttemptWriter, 'channel' | 'frame'>;
+
 /** A link whose values all go into the attempt's frame log, in the order and at the time they cross it. */
 export class RecordedLink implements Link {
   readonly #link: Link;
-  readonly #record: AttemptWriter;
+  readonly #record: FrameRecord;
   readonly #clock: Clock;
 
-  constructor(link: Link, record: AttemptWriter, clock: Clock) {
+  constructor(link: Link, record: FrameRecord, clock: Clock) {
     this.#link = link;
     this.#record = record;
     this.#clock = clock;

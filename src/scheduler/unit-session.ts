@@ -11,7 +11,7 @@ import type { AirWatch, HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
 import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import type { LinkPlace, RadioPool } from './radio-pool.ts';
-import { RecordedLink } from './recorded-link.ts';
+import { type FrameRecord, RecordedLink } from './recorded-link.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -76,21 +76,31 @@ export class UnitSession {
   #rssi: number | null = null;
   #connects = 0;
   readonly #uploads: UploadFigures[] = [];
+  /** Aborts when what happens can no longer be written down: then nothing more may happen. */
+  readonly #unrecorded = new AbortController();
+
+  readonly #frames: FrameRecord = {
+    channel: (name) => this.#record.channel(name),
+    frame: (atMs, frame) => this.#write(() => this.#record.frame(atMs, frame)),
+  };
 
   constructor(unit: Unit, setting: SessionSetting, record: AttemptWriter) {
     this.#unit = unit;
-    this.#setting = setting;
+    this.#setting = { ...setting, signal: AbortSignal.any([setting.signal, this.#unrecorded.signal]) };
     this.#record = record;
   }
 
   /**
    * Runs the attempt to its end; never rejects for anything that the unit did. The outcome is committed when it resolves. A unit that is
    * not tried again is quarantined when `blamed` says that its code is the unit's own.
+   * @throws StationError when the attempt cannot be recorded
    */
   async run(blamed: (code: ErrorCode) => boolean, lastTry: boolean): Promise<AttemptResult> {
     const ended = await this.#attempt();
     const quarantined = ended.code !== null && (lastTry || !ended.retryable) && blamed(ended.code);
     const result = { ...ended, quarantined };
+    // Left open, the attempt is closed as interrupted at the next start: an outcome with gaps in its record is none.
+    this.#unrecorded.signal.throwIfAborted();
     const { outcome, code, detail, images, bytes, uploadMs, resumedFrom } = result;
     const last = this.#uploads.at(-1);
     this.#record.finish(
@@ -148,12 +158,21 @@ export class UnitSession {
       connect: (withinMs) => this.#connect(withinMs),
       step: (name, work) => this.#step(name, work),
       progress: (image, bytes, totalBytes) => emit({ type: 'progress', unit, image, bytes, totalBytes }),
-      slots: (when, slots) => this.#record.slots(when, slots.map(slotRecord)),
+      slots: (when, slots) => this.#write(() => this.#record.slots(when, slots.map(slotRecord))),
       uploaded: (upload) => {
         this.#uploads.push(upload);
         this.#facts = this.#link?.facts() ?? this.#facts;
       },
     };
+  }
+
+  /** Writes to the record; what fails there ends the attempt, and must not be thrown into the radio's face. */
+  #write(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#unrecorded.abort(asStationError(error));
+    }
   }
 
   async #step<T>(name: StepName, work: () => Promise<T>): Promise<T> {
@@ -162,10 +181,10 @@ export class UnitSession {
     const startedMs = clock.now();
     try {
       const value = await work();
-      this.#record.step(name, startedMs, null);
+      this.#write(() => this.#record.step(name, startedMs, null));
       return value;
     } catch (error) {
-      this.#record.step(name, startedMs, asStationError(error));
+      this.#write(() => this.#record.step(name, startedMs, asStationError(error)));
       throw error;
     }
   }
@@ -210,7 +229,7 @@ export class UnitSession {
       if (this.#link === link) this.#unit.heardSinceMs = clock.now();
       place.release();
     });
-    const recorded = new RecordedLink(link, this.#record, clock);
+    const recorded = new RecordedLink(link, this.#frames, clock);
     if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
     return recorded;
   }

@@ -1,8 +1,11 @@
+import { join } from 'node:path';
 import { BlobWriter, TextReader, Uint8ArrayReader, ZipWriter } from '@zip.js/zip.js';
+import Database from 'better-sqlite3';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import type { trayFile } from '../../src/contract/tray-file.ts';
 import { type FirmwarePackage, parseFirmware } from '../../src/firmware/firmware-package.ts';
+import { DATABASE_FILE } from '../../src/records/database.ts';
 import { outcomes, testFirmware, testImage, VirtualStation } from '../support/virtual-station.ts';
 
 let station: VirtualStation;
@@ -314,6 +317,28 @@ describe('who may be written', () => {
     expect(outcomes(await station.run({ units: 2 }))).toEqual({ SN0001: 'fail BOOTLOADER_REJECTED', SN0002: 'pass' });
     expect(outcomes(await station.run({ units: 2 }))).toEqual({ SN0001: 'fail UNIT_QUARANTINED', SN0002: 'skipped' });
     expect(outcomes(await station.run({ units: 2, practice: true }))).toEqual({ SN0001: 'pass', SN0002: 'skipped' });
+  });
+});
+
+describe('records that cannot be written any more', () => {
+  test('stop the job: no unit passes without one, and what was recorded stays', async () => {
+    await tray({ units: 2 });
+    const first: string[] = [];
+    const summary = await station.run({
+      units: 2,
+      onEvent: (event) => {
+        if (first.length > 0 || event.type !== 'step' || event.step !== 'reset') return;
+        first.push(event.unit);
+        const raw = new Database(join(station.directory, 'data', DATABASE_FILE));
+        raw.exec("CREATE TRIGGER refuse BEFORE INSERT ON step BEGIN SELECT RAISE(FAIL, 'no more'); END");
+        raw.close();
+      },
+    });
+    expect(summary.outcome).toBe('aborted');
+    expect(summary.units.map(({ outcome }) => outcome)).not.toContain('pass');
+    const reader = station.reader();
+    expect(reader.show(first[0]!).steps.map(({ name }) => name)).toContain('upload');
+    reader.close();
   });
 });
 

@@ -45,15 +45,23 @@ const fault: fc.Arbitrary<Fault> = fc
 test('whatever goes wrong: no wrong PASS, no unit without an outcome, no open record, and healthy units pass', async () => {
   const firmware = await testFirmware(IMAGE_BYTES);
   const { hash } = firmware.images[0]!.image;
-  const schedule = fc.record({ faults: fc.array(fault, { maxLength: 5 }), lossRate: fc.constantFrom(0, 0, 0.1) });
+  const schedule = fc.record({
+    faults: fc.array(fault, { maxLength: 5 }),
+    lossRate: fc.constantFrom(0, 0, 0.1),
+    // One of the two radios is unplugged when some unit has come that far.
+    pulledAt: fc.option(fc.nat(IMAGE_BYTES)),
+  });
   await fc.assert(
-    fc.asyncProperty(schedule, async ({ faults, lossRate }) => {
-      const station = await VirtualStation.start({ units: UNITS, device: { lossRate }, faults });
+    fc.asyncProperty(schedule, async ({ faults, lossRate, pulledAt }) => {
+      const station = await VirtualStation.start({ units: UNITS, device: { lossRate }, faults }, 2);
       try {
         const summary = await station.run({
           units: UNITS,
           firmware,
           profile: { retries: 1, upgrade: { swapTimeoutS: 10 } },
+          onEvent: (event) => {
+            if (pulledAt !== null && event.type === 'progress' && event.bytes >= pulledAt) station.pull(0);
+          },
         });
         const truth = station.truth();
         expect(summary.units).toHaveLength(UNITS);
