@@ -122,6 +122,11 @@ describe('a faulty unit, while the others pass', () => {
 
   test.each<[string, Fault, string]>([
     ['that loses its link half way resumes and passes', { at: { bytes: 30_000 }, do: 'drop-link', times: 1 }, 'pass'],
+    [
+      'that always loses its link at the same place is an error',
+      { at: { bytes: 30_000 }, do: 'drop-link' },
+      'error LINK_LOST',
+    ],
     ['whose bootloader refuses the image fails', { at: 'boot', do: 'reject-image' }, 'fail BOOTLOADER_REJECTED'],
     ['that falls back before it is reached fails', { at: 'boot', do: 'revert' }, 'fail SWAP_REVERTED'],
     ['that falls back when it is confirmed fails', { at: 'confirm', do: 'revert' }, 'fail SWAP_REVERTED'],

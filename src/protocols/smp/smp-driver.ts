@@ -211,6 +211,7 @@ class SmpUpgrade {
   async #upload(image: FirmwareImage, buffers: ServerBuffers): Promise<void> {
     const context = this.#context;
     let losses = 0;
+    let furthest = 0;
     for (;;) {
       try {
         await uploadImage(this.#smp, image, {
@@ -220,7 +221,9 @@ class SmpUpgrade {
           signal: context.signal,
           isComplete: async () => this.#staged(await this.#slots(), image),
           onProgress: (bytes) => {
-            if (bytes > 0) losses = 0;
+            // What the device had before is no progress of this link.
+            if (bytes > furthest) losses = 0;
+            furthest = Math.max(furthest, bytes);
             context.progress(image.index, bytes, image.bytes.length);
           },
           onEnd: (figures) => context.uploaded(figures),
