@@ -75,11 +75,6 @@ export class VirtualController {
     this.#aclBuffers = options.aclBuffers;
   }
 
-  /** Links that this controller has now. */
-  get linkCount(): number {
-    return this.#ends.size;
-  }
-
   /** A packet from the host, H4 type octet first. */
   fromHost(packet: Buffer): void {
     if (packet[0] === HCI_COMMAND) this.#command(packet.readUInt16LE(1), packet.subarray(4));

@@ -4,10 +4,9 @@ import { systemClock } from '../../src/clock.ts';
 import { aclPacket, CID_ATT, CID_SIGNALLING } from '../../src/radio/hci/packets.ts';
 import { hciSockets } from '../../src/radio/noble/noble-internals.ts';
 import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
-import type { Radio } from '../../src/radio/radio.ts';
 import { Ether } from '../../src/virtual/ether.ts';
 import { seededRandom } from '../../src/virtual/random.ts';
-import { TEST_CHARACTERISTIC, TEST_SERVICE, TestAir, type TestPeripheral } from '../support/test-air.ts';
+import { hear, TEST_CHARACTERISTIC, TEST_SERVICE, TestAir } from '../support/test-air.ts';
 import { aWhile, until } from '../support/until.ts';
 
 let air: TestAir;
@@ -21,13 +20,6 @@ afterEach(async () => {
 });
 
 const options = { intervalMs: 15, supervisionTimeoutMs: 2000, timeoutMs: 3000 };
-
-async function hear(radio: Radio, ...devices: TestPeripheral[]): Promise<void> {
-  const heard = new Set<string>();
-  const stop = radio.scan(({ address }) => heard.add(address));
-  await until(() => devices.every(({ address }) => heard.has(address)));
-  stop();
-}
 
 test('time on the ether is accounted for, not slept for: a late tick hands out what the air could have carried', () => {
   const ether = new Ether();

@@ -7,6 +7,7 @@ import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
 import type { Characteristic, Link, Radio } from '../../src/radio/radio.ts';
 import { type BareNoble, bareNoble } from '../support/bare-noble.ts';
 import {
+  hear,
   TEST_CHARACTERISTIC,
   TEST_SERVICE,
   TestAir,
@@ -48,13 +49,6 @@ async function port(clock: Clock = systemClock): Promise<Radio> {
 }
 
 const options = { intervalMs: 15, supervisionTimeoutMs: 2000, timeoutMs: 2000 };
-
-async function hear(radio: Radio, ...devices: TestPeripheral[]): Promise<void> {
-  const heard = new Set<string>();
-  const stop = radio.scan(({ address }) => heard.add(address));
-  await until(() => devices.every(({ address }) => heard.has(address)));
-  stop();
-}
 
 async function linkTo(
   radio: Radio,

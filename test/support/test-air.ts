@@ -1,7 +1,9 @@
 import type { HciTransport } from '../../src/radio/hci/transport.ts';
+import type { Radio } from '../../src/radio/radio.ts';
 import type { VirtualController } from '../../src/virtual/controller.ts';
 import { Ether, RealTime } from '../../src/virtual/ether.ts';
 import { PeripheralHost, type PeripheralSetup } from '../../src/virtual/peripheral-host.ts';
+import { until } from './until.ts';
 
 /** A transport to a virtual controller in this process, with what has crossed it. */
 export interface TestCentral extends HciTransport {
@@ -128,4 +130,12 @@ export class TestAir {
   stop(): void {
     this.time.stop();
   }
+}
+
+/** Scans until every one of the devices has been heard. */
+export async function hear(radio: Radio, ...devices: TestPeripheral[]): Promise<void> {
+  const heard = new Set<string>();
+  const stop = radio.scan(({ address }) => heard.add(address));
+  await until(() => devices.every(({ address }) => heard.has(address)));
+  stop();
 }
