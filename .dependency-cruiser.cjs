@@ -4,7 +4,10 @@ const only = (from, may) => ({
   severity: 'error',
   comment: `src/${from} may import only ${may.join(', ') || 'itself'}`,
   from: { path: `^src/${from}/` },
-  to: { path: '^src/', pathNot: [`^src/${from}/`, '^src/clock\\.ts$', ...may.map((each) => `^src/${each}/`)] },
+  to: {
+    path: '^(src|electron|renderer)/',
+    pathNot: [`^src/${from}/`, '^src/clock\\.ts$', ...may.map((each) => `^src/${each}/`)],
+  },
 });
 const onlyIn = (name, module, folder) => ({
   name,
@@ -30,6 +33,36 @@ module.exports = {
     only('scheduler', ['contract', 'firmware', 'radio', 'records', 'protocols']),
     only('virtual', ['contract', 'firmware', 'radio', 'protocols']),
     only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'scheduler']),
+    only('server', ['contract', 'station', 'host']),
+    only('host', ['contract', 'firmware', 'radio', 'records', 'protocols', 'scheduler', 'station', 'virtual']),
+    {
+      name: 'renderer-imports-contract-only',
+      severity: 'error',
+      from: { path: '^renderer/' },
+      to: { path: '^(src|electron)/', pathNot: '^src/contract/' },
+    },
+    {
+      name: 'renderer-checks-nothing-itself',
+      comment: 'input is validated on the trusted side; the renderer gets types only',
+      severity: 'error',
+      from: { path: '^renderer/' },
+      to: {
+        path: 'node_modules/zod|^src/contract/(commands|product-file|tray-file|job-file)',
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'electron-knows-nothing-of-dfu',
+      severity: 'error',
+      from: { path: '^electron/' },
+      to: { path: '^src/', pathNot: '^src/(clock\\.ts$|contract/|host/|station/)' },
+    },
+    {
+      name: 'nothing-imports-the-shell',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^(electron|renderer)/' },
+    },
     {
       name: 'clock-imports-nothing',
       severity: 'error',
@@ -39,7 +72,7 @@ module.exports = {
     {
       name: 'virtual-only-for-hosts',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(virtual|cli|server)/' },
+      from: { path: '^src/', pathNot: '^src/(virtual|cli|host)/' },
       to: { path: '^src/virtual/' },
     },
     onlyIn(

@@ -4,15 +4,20 @@ import packageJson from '../package.json' with { type: 'json' };
 
 const installed = [...Object.keys(packageJson.dependencies), ...Object.keys(packageJson.optionalDependencies)];
 
-/** The command line as one file; installed packages stay outside, because some of them are native. */
+/**
+ * The programs: the command line, the desktop shell and the thread that reads records, side by side as in the sources. Installed packages stay outside,
+ * because some of them are native.
+ */
 export default defineConfig({
   build: {
-    ssr: 'src/cli/main.ts',
-    outDir: 'dist',
+    ssr: true,
+    outDir: 'dist/program',
     emptyOutDir: true,
     target: 'node24',
     rollupOptions: {
-      external: [...builtinModules, /^node:/, ...installed.map((name) => new RegExp(`^${name}(/|$)`))],
+      input: { cli: 'src/cli/main.ts', shell: 'electron/main.ts', 'read-worker': 'src/records/read-worker.ts' },
+      output: { entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' },
+      external: ['electron', ...builtinModules, /^node:/, ...installed.map((name) => new RegExp(`^${name}(/|$)`))],
     },
   },
 });

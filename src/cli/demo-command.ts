@@ -1,15 +1,13 @@
-import { createHash, generateKeyPairSync } from 'node:crypto';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { trayFile } from '../contract/tray-file.ts';
-import { buildImage } from '../firmware/build-image.ts';
-import { parseFirmware, readFirmware } from '../firmware/firmware-package.ts';
+import { readFirmware } from '../firmware/firmware-package.ts';
+import { practiceFirmware } from '../host/practice-seed.ts';
 import { executeRun, virtualProduct } from './run-command.ts';
 
 const ROWS = 2;
 const COLUMNS = 4;
 const LINK_LOSER = 3;
 const REJECTER = 7;
-const PAYLOAD_BYTES = 180_000;
 
 /** What the demonstration announces before it starts. */
 export const announcement = [
@@ -25,7 +23,7 @@ export async function runDemo(
   signal: AbortSignal,
   emit: (event: JobEvent) => void,
 ): Promise<{ summary: JobSummary; followUp: string; asAnnounced: boolean }> {
-  const firmware = options.firmware ? await readFirmware(options.firmware) : await demoFirmware();
+  const firmware = options.firmware ? await readFirmware(options.firmware) : await practiceFirmware();
   const bytes = firmware.images[0]!.bytes.length;
   const tray = trayFile.parse({
     units: ROWS * COLUMNS,
@@ -66,15 +64,4 @@ function cameOutAsAnnounced({ units }: JobSummary): boolean {
       return outcome === 'pass';
     })
   );
-}
-
-/** A signed image, made on the spot, that no device runs yet. */
-async function demoFirmware() {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-  const blocks = Array.from({ length: Math.ceil(PAYLOAD_BYTES / 32) }, (_, index) =>
-    createHash('sha256').update(`demo ${index}`).digest(),
-  );
-  const payload = Buffer.concat(blocks).subarray(0, PAYLOAD_BYTES);
-  const image = buildImage({ payload, version: { major: 1, minor: 0, revision: 0, build: 0 }, key: privateKey });
-  return parseFirmware(image, 'demo-1.0.0.signed.bin');
 }

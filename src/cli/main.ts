@@ -1,20 +1,22 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../clock.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
 import type { JobEvent } from '../contract/job-events.ts';
+import { type Outcome, outcomes } from '../contract/records.ts';
+import { dataDirectory } from '../host/data-directory.ts';
+import { appVersion } from '../host/version.ts';
 import { RecordReader } from '../records/record-reader.ts';
 import { RecordWriter } from '../records/record-writer.ts';
-import { dataDirectory } from './data-directory.ts';
 import { announcement, runDemo } from './demo-command.ts';
 import { examine } from './doctor-command.ts';
 import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
 import { attemptList, attemptText, frameJson } from './records-command.ts';
 import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
 import { RunDisplay } from './run-display.ts';
-import { appVersion } from './version.ts';
+import { type ServeOptions, serve } from './serve-command.ts';
 import { runVirtualTray, type VirtualTrayOptions } from './virtual-tray-command.ts';
 
 const EXIT_CANNOT_START = 2;
@@ -89,6 +91,19 @@ program
   });
 
 program
+  .command('serve')
+  .description('a station with its screens in a browser of this machine')
+  .option('--radio <spec>', 'radio to use; may be repeated', repeated, [])
+  .option('--port <n>', 'port of the local console; by default any free one', portNumber)
+  .option('--practice', 'on a virtual tray, with records of its own')
+  .option('--tray <file>', 'virtual tray (YAML) to practise on')
+  .option('--device-logs <dir>', 'virtual devices write their logs here')
+  .option('--data <dir>', 'data directory')
+  .action(async (options: ServeOptions) => {
+    await serve(options, interruption(), say);
+  });
+
+program
   .command('demo')
   .description('a virtual tray through the real stack, no hardware needed')
   .option('--firmware <file>', 'firmware to use instead of one built on the spot')
@@ -127,8 +142,8 @@ interface RecordsOptions {
 records
   .command('list')
   .description('attempts, the newest first')
-  .option('--serial <serial>')
-  .option('--outcome <outcome>')
+  .option('--serial <serial>', 'a serial or its beginning')
+  .addOption(new Option('--outcome <outcome>').choices(outcomes))
   .option('--hash <hash>', "an image's hash or its beginning: every unit that was given it")
   .option('--before <sequence>', 'the page after the one that ended with this sequence', positiveOrLarge)
   .option('--limit <n>', 'rows', positive, 50)
@@ -137,7 +152,7 @@ records
   .option('--json')
   .action(
     (
-      options: RecordsOptions & { serial?: string; outcome?: string; hash?: string; before?: number; limit: number },
+      options: RecordsOptions & { serial?: string; outcome?: Outcome; hash?: string; before?: number; limit: number },
     ) => {
       withReader(options, (reader) => {
         const rows = reader.list(options);
@@ -215,6 +230,12 @@ program
   .action(async (options: VirtualTrayOptions) => {
     process.exitCode = await runVirtualTray(options, say);
   });
+
+function portNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65_535) throw new InvalidArgumentError('a port number');
+  return value;
+}
 
 function positiveOrLarge(text: string): number {
   const value = Number(text);

@@ -1,5 +1,5 @@
+import type { AttemptDetail, AttemptRow } from '../contract/records.ts';
 import type { Frame } from '../records/frame-log.ts';
-import type { AttemptDetail, AttemptRow } from '../records/record-reader.ts';
 import { textTable } from './text-table.ts';
 
 const FRAMES_SHOWN = 12;

@@ -6,12 +6,13 @@ import { type JobFile, jobFile } from '../contract/job-file.ts';
 import { type ProductProfile, productFile } from '../contract/product-file.ts';
 import { type TrayFile, trayFile } from '../contract/tray-file.ts';
 import { type FirmwarePackage, readFirmware } from '../firmware/firmware-package.ts';
+import { dataDirectory } from '../host/data-directory.ts';
+import { chooseRadios, openRadios } from '../host/radios.ts';
+import { appVersion } from '../host/version.ts';
+import { forkOnNode } from '../host/virtual-radio.ts';
 import { RecordWriter } from '../records/record-writer.ts';
 import { checkOrder, Station } from '../station/station.ts';
 import { readYamlFile } from '../station/yaml-file.ts';
-import { dataDirectory } from './data-directory.ts';
-import { chooseRadios, openRadios } from './radios.ts';
-import { appVersion } from './version.ts';
 
 /** Options of `run` as commander hands them over. */
 export interface RunOptions {
@@ -72,8 +73,8 @@ export async function executeRun(
   try {
     const { tray, units: named } = prepared;
     const units = named ?? (virtual && !prepared.job.tray && !prepared.job.units ? tray.units : undefined);
-    const cliPath = process.argv[1]!;
-    const { radios, stop } = await openRadios(specs, systemClock, { tray, cliPath, deviceLogs: options.deviceLogs });
+    const fork = forkOnNode(process.argv[1]!);
+    const { radios, stop } = await openRadios(specs, systemClock, { tray, fork, deviceLogs: options.deviceLogs });
     try {
       const station = new Station({ radios, records, clock: systemClock, practice, appVersion });
       const findTimeoutMs = options.findTimeout === undefined ? undefined : options.findTimeout * 1000;

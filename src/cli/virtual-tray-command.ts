@@ -35,7 +35,13 @@ export async function runVirtualTray(options: VirtualTrayOptions, say: (text: st
   }
   const listening = await listenVirtualTray(tray, path, options.deviceLogs);
   say(`${tray.units} virtual devices; controllers are offered at ${options.listen}; interrupt to stop.`);
-  process.send?.('listening');
+  const parent = parentOf(process as unknown as ParentedProcess);
+  parent.onMessage((message) => {
+    if (message !== 'next-tray') return;
+    listening.next();
+    parent.send('next-tray');
+  });
+  parent.send('listening');
   await stopped;
   await listening.stop();
   return 0;
@@ -46,4 +52,31 @@ function unixPath(text: string): string {
   if (spec.kind !== 'h4' || !('path' in spec))
     throw new StationError('RADIO_SPEC_INVALID', `${text}: only h4:unix:PATH here`);
   return spec.path;
+}
+
+/** Electron's utility processes have a port to their parent where Node's children have `send`. */
+interface ParentedProcess {
+  readonly send?: (message: string) => void;
+  on(event: 'message', handler: (message: unknown) => void): void;
+  readonly parentPort?: {
+    on(event: 'message', handler: (event: { readonly data: unknown }) => void): void;
+    postMessage(message: unknown): void;
+  };
+}
+
+function parentOf(process: ParentedProcess): {
+  send(message: string): void;
+  onMessage(handler: (message: unknown) => void): void;
+} {
+  const { parentPort } = process;
+  if (parentPort) {
+    return {
+      send: (message) => parentPort.postMessage(message),
+      onMessage: (handler) => parentPort.on('message', ({ data }) => handler(data)),
+    };
+  }
+  return {
+    send: (message) => process.send?.(message),
+    onMessage: (handler) => process.on('message', handler),
+  };
 }

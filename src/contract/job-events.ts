@@ -69,6 +69,16 @@ export type JobEvent =
       readonly number: number;
       readonly radio: string;
     }
+  | {
+      readonly type: 'linked';
+      readonly unit: string;
+      readonly radio: string;
+      readonly address: string;
+      readonly rssi: number | null;
+    }
+  /** Signal strength in dBm, about once a second while there is a link. */
+  | { readonly type: 'signal'; readonly unit: string; readonly rssi: number }
+  | { readonly type: 'unlinked'; readonly unit: string }
   | { readonly type: 'step'; readonly unit: string; readonly step: StepName }
   | {
       readonly type: 'progress';

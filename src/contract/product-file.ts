@@ -22,6 +22,8 @@ export const SMP_SERVICE_UUID = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
  * A product profile: how its devices are found, told apart, secured and upgraded. YAML.
  *
  * - `identity` says where a unit's serial is read; the first group of `pattern`, or its whole match, is the serial.
+ * - `label`: what is printed on the unit and scanned. Plain serials or GS1 element strings; `gtin` is the product's, and the first group
+ *   of `pattern`, or its whole match, is the serial.
  * - `upgrade.mode`: `test-and-confirm` boots the image on trial and confirms it after it has been read back, `confirm` makes it
  *   permanent before the reboot, `upload-only` leaves it in the second slot (STAGED).
  * - `upgrade.window`: SMP requests in flight; `auto` learns it from what the device takes.
@@ -40,6 +42,16 @@ export const productFile = z.strictObject({
       pattern: regularExpression.optional(),
     })
     .prefault({ from: 'address' }),
+  label: z
+    .strictObject({
+      gtin: z
+        .string()
+        .regex(/^\d{8,14}$/, 'a GTIN of 8 to 14 digits')
+        .transform((digits) => digits.padStart(14, '0'))
+        .optional(),
+      pattern: regularExpression.optional(),
+    })
+    .prefault({}),
   security: z.enum(['none', 'just-works']).default('none'),
   bond: z.enum(['none', 'keep', 'remove-after']).default('none'),
   upgrade: z

@@ -1,4 +1,5 @@
 import type { ErrorCode } from './errors.ts';
+import type { ImageSummary } from './job-events.ts';
 
 /** The steps of an attempt, in the order of a full upgrade. */
 export const stepNames = [
@@ -19,7 +20,8 @@ export const stepNames = [
 export type StepName = (typeof stepNames)[number];
 
 /** How an attempt ended. `fail`: device or image did not meet what was asked; `error`: station, radio or link could not finish. */
-export type Outcome = 'pass' | 'fail' | 'error' | 'skipped' | 'staged' | 'aborted';
+export const outcomes = ['pass', 'fail', 'error', 'skipped', 'staged', 'aborted'] as const;
+export type Outcome = (typeof outcomes)[number];
 
 const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'WRONG_PRODUCT',
@@ -54,4 +56,129 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 export function outcomeOf(code: ErrorCode): 'fail' | 'error' | 'aborted' {
   if (code === 'STOPPED' || code === 'STATION_INTERRUPTED') return 'aborted';
   return failCodes.has(code) ? 'fail' : 'error';
+}
+
+/** What a link has reached. Times in milliseconds; null where the platform does not tell. */
+export interface LinkFacts {
+  readonly mtu: number;
+  readonly phy: '1M' | '2M' | 'coded' | null;
+  /** Octets of payload in a link-layer PDU towards the device. */
+  readonly dataLength: number | null;
+  readonly intervalMs: number | null;
+  readonly supervisionTimeoutMs: number | null;
+}
+
+/** How the link of an attempt did. */
+export interface LinkRecord {
+  readonly facts: LinkFacts | null;
+  readonly rssi: number | null;
+  readonly security: 'none';
+  readonly window: number | null;
+  readonly resends: number;
+  readonly reconnects: number;
+  readonly bytes: number;
+  readonly bytesPerSecond: number | null;
+}
+
+/** One slot of a device as it was seen; `flags` of active, confirmed, pending, permanent. */
+export interface SlotRecord {
+  readonly image: number;
+  readonly slot: number;
+  readonly version: string;
+  readonly hash: string;
+  readonly flags: string;
+}
+
+/** One attempt in a list. */
+export interface AttemptRow {
+  readonly sequence: number;
+  readonly id: string;
+  readonly serial: string;
+  readonly product: string;
+  readonly job: string;
+  readonly slot: string | null;
+  readonly number: number;
+  /** Null while the attempt runs. */
+  readonly outcome: Outcome | null;
+  readonly code: ErrorCode | null;
+  readonly operator: string | null;
+  readonly startedAt: string;
+  readonly durationMs: number | null;
+  readonly practice: boolean;
+}
+
+/** One attempt, whole. */
+export interface AttemptDetail extends AttemptRow {
+  readonly repeats: string | null;
+  readonly detail: string | null;
+  readonly address: string | null;
+  readonly radio: string | null;
+  readonly radioAddress: string | null;
+  readonly station: string;
+  readonly appVersion: string;
+  readonly endedAt: string | null;
+  readonly firmware: { readonly sha256: string; readonly fileName: string; readonly signature: string };
+  readonly profile: { readonly sha256: string; readonly content: unknown };
+  readonly images: readonly ImageSummary[];
+  readonly link: LinkRecord | null;
+  readonly resumedFrom: number | null;
+  readonly bytes: number | null;
+  readonly uploadMs: number | null;
+  readonly steps: readonly {
+    readonly name: StepName;
+    readonly startedMs: number;
+    readonly durationMs: number;
+    readonly code: ErrorCode | null;
+    readonly detail: string | null;
+  }[];
+  readonly slots: readonly (SlotRecord & { readonly seen: string })[];
+  readonly channels: readonly string[];
+  readonly frameCount: number;
+  /** Signal strength over time: milliseconds since the attempt began, dBm. */
+  readonly signal: readonly (readonly [number, number])[];
+}
+
+/** Which attempts to list, the newest first; `before` is the sequence of the last row of the page before. */
+export interface ListFilter {
+  /** A serial, or its beginning. */
+  readonly serial?: string | undefined;
+  readonly job?: string | undefined;
+  readonly outcome?: Outcome | undefined;
+  /** An image's hash or its beginning. */
+  readonly hash?: string | undefined;
+  /** Days, `YYYY-MM-DD`, both inclusive, UTC. */
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  readonly before?: number | undefined;
+  readonly limit?: number | undefined;
+}
+
+/** One frame as the unit view shows it. */
+export interface FrameRow {
+  readonly number: number;
+  readonly direction: 'to-device' | 'from-device';
+  readonly channel: number;
+  readonly timeUs: number;
+  readonly length: number;
+  /** The kept bytes, hexadecimal. */
+  readonly bytes: string;
+  readonly image: { readonly index: number; readonly offset: number } | null;
+}
+
+/** Figures over a range of days. Skipped and aborted attempts count in none but their own column. */
+export interface Statistics {
+  readonly days: readonly {
+    readonly day: string;
+    /** Units whose first attempt on a work order ended PASS or STAGED, and all units with a first attempt that counts. */
+    readonly firstPass: number;
+    readonly firsts: number;
+    /** Units whose last attempt of the day ended PASS or STAGED, and all that had one. */
+    readonly passed: number;
+    readonly units: number;
+  }[];
+  /** Failures by code, the most frequent first. */
+  readonly failures: readonly { readonly code: ErrorCode; readonly count: number }[];
+  /** Attempts that passed by their duration, in buckets of `bucketMs`. */
+  readonly cycle: { readonly bucketMs: number; readonly counts: readonly number[]; readonly medianMs: number | null };
+  readonly radios: readonly { readonly radio: string; readonly attempts: number; readonly bytesPerSecond: number }[];
 }

@@ -47,6 +47,8 @@ const device = z.strictObject({
   lossRate: z.number().min(0).max(0.9).default(0),
   /** Battery level in percent; absent: no battery service. */
   battery: z.int().min(0).max(100).optional(),
+  /** Whether it can show itself (Immediate Alert Service). */
+  alert: z.boolean().default(true),
   /** Absent: no device information service. */
   dis: z.boolean().default(true),
 });
@@ -106,13 +108,13 @@ export type DeviceDescription = z.infer<typeof device>;
 /** A fault of a virtual device. */
 export type FaultDescription = z.infer<typeof fault>;
 
-/** The devices of a tray, overrides applied, serials filled in. */
-export function trayDevices(tray: TrayFile): DeviceDescription[] {
+/** The devices of the n-th such tray (from 0), overrides applied; serials go on from tray to tray unless they are given. */
+export function trayDevices(tray: TrayFile, nth = 0): DeviceDescription[] {
   return Array.from({ length: tray.units }, (_, index) => {
     const own = tray.overrides
       .filter((override) => override.unit === index + 1)
       .map(({ unit: _unit, ...rest }) => rest);
-    const serial = `SN${String(index + 1).padStart(4, '0')}`;
+    const serial = `SN${String(nth * tray.units + index + 1).padStart(4, '0')}`;
     return device.parse(Object.assign({ serial }, tray.device, ...own));
   });
 }

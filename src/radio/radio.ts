@@ -1,4 +1,7 @@
 import type { StationError } from '../contract/errors.ts';
+import type { LinkFacts } from '../contract/records.ts';
+
+export type { LinkFacts };
 
 /**
  * The radio port: all that the station knows of Bluetooth. Every promise settles: with a value, a StationError, or the link's end.
@@ -50,16 +53,6 @@ export interface Characteristic {
   readonly service: string;
   readonly uuid: string;
   readonly properties: readonly string[];
-}
-
-/** What the link has reached. Times in milliseconds; null where the platform does not tell. */
-export interface LinkFacts {
-  readonly mtu: number;
-  readonly phy: '1M' | '2M' | 'coded' | null;
-  /** Octets of payload in a link-layer PDU towards the device. */
-  readonly dataLength: number | null;
-  readonly intervalMs: number | null;
-  readonly supervisionTimeoutMs: number | null;
 }
 
 /** Which of a write's bytes are bytes of an image, so that a frame log need not keep them again. */

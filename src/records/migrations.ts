@@ -164,4 +164,67 @@ export const migrations: readonly string[] = [
     WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
     BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
   `,
+  `
+  CREATE TABLE person (
+    name TEXT PRIMARY KEY COLLATE NOCASE,
+    role TEXT NOT NULL CHECK (role IN ('operator', 'engineer', 'administrator')),
+    pin TEXT NOT NULL,
+    badge TEXT UNIQUE,
+    active INTEGER NOT NULL,
+    wrong_tries INTEGER NOT NULL DEFAULT 0,
+    wrong_at TEXT,
+    created_at TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE recovery_code (hash TEXT PRIMARY KEY, used_at TEXT) STRICT;
+
+  CREATE TABLE change (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    before_json TEXT,
+    after_json TEXT,
+    reason TEXT
+  ) STRICT;
+  CREATE TRIGGER change_stays BEFORE UPDATE ON change BEGIN SELECT RAISE(ABORT, 'a change cannot be changed'); END;
+  CREATE TRIGGER change_is_kept BEFORE DELETE ON change BEGIN SELECT RAISE(ABORT, 'a change cannot be deleted'); END;
+
+  CREATE TABLE library_firmware (
+    firmware TEXT PRIMARY KEY REFERENCES firmware,
+    product TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('draft', 'released', 'withdrawn')),
+    author TEXT NOT NULL,
+    added_at TEXT NOT NULL,
+    released_by TEXT COLLATE NOCASE CHECK (released_by <> author),
+    released_at TEXT
+  ) STRICT;
+  CREATE TABLE library_profile (
+    profile TEXT PRIMARY KEY REFERENCES profile,
+    product TEXT NOT NULL,
+    yaml TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('draft', 'released', 'withdrawn')),
+    author TEXT NOT NULL,
+    added_at TEXT NOT NULL,
+    released_by TEXT COLLATE NOCASE CHECK (released_by <> author),
+    released_at TEXT
+  ) STRICT;
+  CREATE TABLE work_order (
+    name TEXT PRIMARY KEY,
+    product TEXT NOT NULL,
+    firmware TEXT NOT NULL REFERENCES firmware,
+    slot_rows INTEGER NOT NULL,
+    slot_columns INTEGER NOT NULL,
+    units_json TEXT,
+    created_by TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE TABLE setting (name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
+
+  ALTER TABLE attempt ADD COLUMN signal_json TEXT;
+  CREATE INDEX attempt_started ON attempt (started_at, sequence);
+  CREATE INDEX attempt_outcome ON attempt (outcome, sequence);
+  CREATE INDEX job_name ON job (name);
+  `,
 ];

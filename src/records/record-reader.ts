@@ -1,67 +1,11 @@
 import { StationError } from '../contract/errors.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
+import type { AttemptDetail, AttemptRow, FrameRow, LinkRecord, ListFilter, Statistics } from '../contract/records.ts';
 import { openForReading, type ReadableDatabase } from './database.ts';
 import { type Frame, unpackFrames } from './frame-log.ts';
-import type { LinkRecord, SlotRecord } from './record-writer.ts';
-
-/** One attempt in a list. */
-export interface AttemptRow {
-  readonly sequence: number;
-  readonly id: string;
-  readonly serial: string;
-  readonly product: string;
-  readonly job: string;
-  readonly slot: string | null;
-  readonly number: number;
-  /** Null while the attempt runs. */
-  readonly outcome: string | null;
-  readonly code: string | null;
-  readonly startedAt: string;
-  readonly durationMs: number | null;
-  readonly practice: boolean;
-}
-
-/** One attempt, whole. */
-export interface AttemptDetail extends AttemptRow {
-  readonly repeats: string | null;
-  readonly detail: string | null;
-  readonly address: string | null;
-  readonly radio: string | null;
-  readonly radioAddress: string | null;
-  readonly operator: string | null;
-  readonly station: string;
-  readonly appVersion: string;
-  readonly endedAt: string | null;
-  readonly firmware: { readonly sha256: string; readonly fileName: string; readonly signature: string };
-  readonly profile: { readonly sha256: string; readonly content: unknown };
-  readonly images: readonly ImageSummary[];
-  readonly link: LinkRecord | null;
-  readonly resumedFrom: number | null;
-  readonly bytes: number | null;
-  readonly uploadMs: number | null;
-  readonly steps: readonly {
-    readonly name: string;
-    readonly startedMs: number;
-    readonly durationMs: number;
-    readonly code: string | null;
-    readonly detail: string | null;
-  }[];
-  readonly slots: readonly (SlotRecord & { readonly seen: string })[];
-  readonly channels: readonly string[];
-  readonly frameCount: number;
-}
-
-/** Which attempts to list; `before` is the sequence of the last row of the page before. */
-export interface ListFilter {
-  readonly serial?: string | undefined;
-  readonly outcome?: string | undefined;
-  readonly hash?: string | undefined;
-  readonly before?: number | undefined;
-  readonly limit?: number | undefined;
-}
 
 const ROW = `attempt.sequence, attempt.id, unit.serial, unit.product, job.name AS job, attempt.slot, attempt.number, attempt.outcome,
-  attempt.code, attempt.started_at AS startedAt, attempt.duration_ms AS durationMs, job.practice
+  attempt.code, job.operator, attempt.started_at AS startedAt, attempt.duration_ms AS durationMs, job.practice
   FROM attempt JOIN unit ON unit.id = attempt.unit JOIN job ON job.id = attempt.job`;
 
 type Row = Omit<AttemptRow, 'practice'> & { practice: number };
@@ -79,13 +23,20 @@ export class RecordReader {
     this.#database.close();
   }
 
-  /** A page of attempts, the newest first. */
+  /** A page of attempts, the newest first. Every filter is answered from an index. */
   list(filter: ListFilter = {}): AttemptRow[] {
     const conditions = [
-      filter.serial !== undefined && 'attempt.unit IN (SELECT id FROM unit WHERE serial = @serial)',
+      filter.serial !== undefined &&
+        'attempt.unit IN (SELECT id FROM unit WHERE serial >= @serial AND serial < @serial || char(1114111))',
+      filter.job !== undefined && 'attempt.job IN (SELECT id FROM job WHERE name = @job)',
       filter.outcome !== undefined && 'attempt.outcome = @outcome',
       filter.hash !== undefined &&
-        "attempt.job IN (SELECT id FROM job WHERE firmware IN (SELECT firmware FROM firmware_image WHERE hash GLOB @hash || '*'))",
+        `attempt.job IN (SELECT id FROM job WHERE firmware IN
+          (SELECT firmware FROM firmware_image WHERE hash >= lower(@hash) AND hash < lower(@hash) || 'g'))`,
+      filter.from !== undefined &&
+        'attempt.sequence >= (SELECT coalesce(min(sequence), 9e15) FROM attempt WHERE started_at >= @from)',
+      filter.to !== undefined &&
+        "attempt.sequence <= (SELECT coalesce(max(sequence), 0) FROM attempt WHERE started_at < date(@to, '+1 day'))",
       filter.before !== undefined && 'attempt.sequence < @before',
     ].filter((condition) => condition !== false);
     const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
@@ -95,6 +46,48 @@ export class RecordReader {
     return rows.map(asRow);
   }
 
+  /** Figures over days, both inclusive, in UTC. */
+  statistics(from: string, to: string, product?: string): Statistics {
+    const range = { from, to, product: product ?? null };
+    const selected = `FROM attempt JOIN unit ON unit.id = attempt.unit
+      WHERE attempt.started_at >= @from AND attempt.started_at < date(@to, '+1 day')
+      AND attempt.outcome IN ('pass', 'staged', 'fail', 'error') AND (@product IS NULL OR unit.product = @product)`;
+    const all = <T>(sql: string): T[] => this.#database.prepare<unknown[], T>(sql).all(range);
+    const days = all<Statistics['days'][number]>(
+      `SELECT day, sum(first AND good) AS firstPass, sum(first) AS firsts, sum(last AND good) AS passed, sum(last) AS units FROM (
+         SELECT substr(attempt.started_at, 1, 10) AS day, attempt.number = 1 AND attempt.repeats IS NULL AS first,
+           attempt.outcome IN ('pass', 'staged') AS good,
+           attempt.sequence = max(attempt.sequence) OVER (PARTITION BY attempt.unit, substr(attempt.started_at, 1, 10)) AS last
+         ${selected}) GROUP BY day ORDER BY day`,
+    );
+    const failures = all<Statistics['failures'][number]>(
+      `SELECT attempt.code, count(*) AS count ${selected} AND attempt.code IS NOT NULL GROUP BY attempt.code ORDER BY count DESC LIMIT 20`,
+    );
+    const radios = all<Statistics['radios'][number]>(
+      `SELECT attempt.radio, count(*) AS attempts, 1000.0 * sum(attempt.bytes) / sum(attempt.upload_ms) AS bytesPerSecond
+       ${selected} AND attempt.upload_ms > 0 AND attempt.radio IS NOT NULL GROUP BY attempt.radio ORDER BY attempt.radio`,
+    );
+    const good = `${selected} AND attempt.outcome IN ('pass', 'staged') AND attempt.duration_ms > 0`;
+    const longest = all<{ ms: number | null }>(`SELECT max(attempt.duration_ms) AS ms ${good}`)[0]?.ms ?? 0;
+    const bucketMs = [1000, 2000, 5000, 10_000, 30_000, 60_000].find((ms) => longest / ms <= 40) ?? 300_000;
+    const counts: number[] = [];
+    for (const { bucket, count } of all<{ bucket: number; count: number }>(
+      `SELECT CAST(attempt.duration_ms / ${bucketMs} AS INTEGER) AS bucket, count(*) AS count ${good} GROUP BY bucket`,
+    )) {
+      counts[bucket] = count;
+    }
+    const total = all<{ count: number }>(`SELECT count(*) AS count ${good}`)[0]?.count ?? 0;
+    const median = all<{ ms: number }>(
+      `SELECT attempt.duration_ms AS ms ${good} ORDER BY attempt.duration_ms LIMIT 1 OFFSET ${Math.floor(total / 2)}`,
+    )[0];
+    return {
+      days,
+      failures,
+      cycle: { bucketMs, counts: Array.from(counts, (count) => count ?? 0), medianMs: median?.ms ?? null },
+      radios,
+    };
+  }
+
   /**
    * One attempt by its id or the beginning of it, or a unit's latest by its serial.
    * @throws StationError RECORD_NOT_FOUND
@@ -102,7 +95,7 @@ export class RecordReader {
   show(idOrSerial: string): AttemptDetail {
     const row = this.#database
       .prepare<unknown[], Row & Record<string, string | number | null>>(
-        `SELECT attempt.repeats, attempt.detail, attempt.address, attempt.radio, attempt.radio_address AS radioAddress, job.operator,
+        `SELECT attempt.repeats, attempt.detail, attempt.address, attempt.radio, attempt.radio_address AS radioAddress, attempt.signal_json AS signalJson,
            job.station, job.app_version AS appVersion, attempt.ended_at AS endedAt, attempt.images_json AS imagesJson,
            attempt.link_json AS linkJson, attempt.channels_json AS channelsJson, attempt.resumed_from AS resumedFrom, attempt.bytes,
            attempt.upload_ms AS uploadMs, firmware.sha256 AS firmware, firmware.file_name AS fileName, firmware.signature,
@@ -137,7 +130,6 @@ export class RecordReader {
       address: text('address'),
       radio: text('radio'),
       radioAddress: text('radioAddress'),
-      operator: text('operator'),
       station: String(row.station),
       appVersion: String(row.appVersion),
       endedAt: text('endedAt'),
@@ -152,6 +144,7 @@ export class RecordReader {
       slots,
       channels: (json('channelsJson') ?? []) as string[],
       frameCount: frames?.total ?? 0,
+      signal: (json('signalJson') ?? []) as AttemptDetail['signal'],
     };
   }
 
@@ -162,6 +155,45 @@ export class RecordReader {
       .prepare<[number], { packed: Buffer }>('SELECT packed FROM frame_segment WHERE attempt = ? ORDER BY number')
       .iterate(sequence);
     for (const { packed } of segments) yield* unpackFrames(packed);
+  }
+
+  /** Frames `from` to `from + count`, for a screen. Segments outside the range are not unpacked. */
+  frameRows(id: string, from: number, count: number): FrameRow[] {
+    const { sequence } = this.show(id);
+    const segments = this.#database
+      .prepare<[number], { number: number; frames: number }>(
+        'SELECT number, frames FROM frame_segment WHERE attempt = ? ORDER BY number',
+      )
+      .all(sequence);
+    const unpack = this.#database.prepare<[number, number], { packed: Buffer }>(
+      'SELECT packed FROM frame_segment WHERE attempt = ? AND number = ?',
+    );
+    const rows: FrameRow[] = [];
+    let first = 0;
+    for (const { number, frames } of segments) {
+      const packed = first + frames > from && first < from + count ? unpack.get(sequence, number)?.packed : undefined;
+      for (const [index, frame] of packed ? unpackFrames(packed).entries() : []) {
+        const at = first + index;
+        if (at < from || at >= from + count) continue;
+        rows.push({ ...frame, number: at, bytes: frame.bytes.toString('hex') });
+      }
+      first += frames;
+    }
+    return rows;
+  }
+
+  /** Image bytes on the way to the device over the time of the attempt, in at most 120 buckets. */
+  throughput(id: string): { bucketMs: number; bytes: number[] } {
+    const { durationMs } = this.show(id);
+    const samples: [number, number][] = [];
+    for (const { image, length, bytes, timeUs } of this.frames(id)) {
+      if (image) samples.push([timeUs / 1000, length - bytes.length]);
+    }
+    const spanMs = Math.max(durationMs ?? 0, samples.at(-1)?.[0] ?? 0);
+    const bucketMs = [250, 500, 1000, 2000, 5000].find((ms) => spanMs / ms <= 120) ?? Math.ceil(spanMs / 120);
+    const buckets = new Array<number>(Math.ceil(spanMs / bucketMs) + 1).fill(0);
+    for (const [atMs, length] of samples) buckets[Math.floor(atMs / bucketMs)]! += length;
+    return { bucketMs, bytes: buckets };
   }
 
   /** Octets that the frame log of an attempt takes in the database, and its frames. */
@@ -177,7 +209,8 @@ export class RecordReader {
 }
 
 function asRow(row: Row): AttemptRow {
-  const { sequence, id, serial, product, job, slot, number, outcome, code, startedAt, durationMs, practice } = row;
+  const { sequence, id, serial, product, job, slot, number, outcome, code, operator, startedAt, durationMs, practice } =
+    row;
   return {
     sequence,
     id,
@@ -188,6 +221,7 @@ function asRow(row: Row): AttemptRow {
     number,
     outcome,
     code,
+    operator,
     startedAt,
     durationMs,
     practice: practice === 1,

@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.ts';
+import type { QuarantinedUnit } from '../contract/commands.ts';
 import type { ErrorCode } from '../contract/errors.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import type { Outcome, StepName } from '../contract/records.ts';
+import type { LinkRecord, Outcome, SlotRecord, StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
-import type { LinkFacts } from '../radio/radio.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, packFrames } from './frame-log.ts';
 
@@ -31,18 +31,6 @@ export interface AttemptStart {
   readonly address: string | null;
 }
 
-/** How the link of an attempt did. */
-export interface LinkRecord {
-  readonly facts: LinkFacts | null;
-  readonly rssi: number | null;
-  readonly security: 'none';
-  readonly window: number | null;
-  readonly resends: number;
-  readonly reconnects: number;
-  readonly bytes: number;
-  readonly bytesPerSecond: number | null;
-}
-
 /** How an attempt ended. */
 export interface AttemptEnd {
   readonly outcome: Outcome;
@@ -54,15 +42,8 @@ export interface AttemptEnd {
   readonly link: LinkRecord;
   readonly resumedFrom: number | null;
   readonly uploadMs: number;
-}
-
-/** One slot as it was seen; `flags` of active, confirmed, pending, permanent. */
-export interface SlotRecord {
-  readonly image: number;
-  readonly slot: number;
-  readonly version: string;
-  readonly hash: string;
-  readonly flags: string;
+  /** Signal strength over time: milliseconds since the attempt began, dBm. */
+  readonly signal?: readonly (readonly [number, number])[];
 }
 
 /** The records of one data directory, held for writing. Everything is committed when a call returns. */
@@ -110,7 +91,7 @@ export class RecordWriter {
         this.#now(),
       );
     });
-    return new JobWriter(Number(id), job.profile.product, this.#port());
+    return new JobWriter(Number(id), job.profile.product, this.port);
   }
 
   /** Serials of a product that are in quarantine now, with the code that put them there. */
@@ -122,6 +103,27 @@ export class RecordWriter {
       )
       .all(product);
     return new Map(rows.map(({ serial, code }) => [serial, code]));
+  }
+
+  /** Every unit in quarantine, the latest first. */
+  quarantinedUnits(): QuarantinedUnit[] {
+    return this.port
+      .all(
+        `SELECT serial, product, code, since, attempt AS attemptId FROM quarantine JOIN unit ON unit.id = quarantine.unit
+         WHERE quarantine.id NOT IN (SELECT quarantine FROM quarantine_release) ORDER BY quarantine.id DESC LIMIT 1000`,
+      )
+      .map((row) => row as unknown as QuarantinedUnit);
+  }
+
+  /** Which of the serials have passed on a work order with this firmware. */
+  passedOn(job: string, firmware: string): Set<string> {
+    const rows = this.port.all(
+      `SELECT DISTINCT unit.serial FROM job JOIN attempt ON attempt.job = job.id JOIN unit ON unit.id = attempt.unit
+       WHERE job.name = ? AND job.firmware = ? AND attempt.outcome IN ('pass', 'staged', 'skipped')`,
+      job,
+      firmware,
+    );
+    return new Set(rows.map(({ serial }) => String(serial)));
   }
 
   /** Lets a unit out of quarantine. Returns false when it is in none. */
@@ -140,13 +142,16 @@ export class RecordWriter {
     });
   }
 
-  #port(): WriterPort {
+  /** What the stores that share this connection write with. */
+  get port(): WriterPort {
     return {
       clock: this.#clock,
       now: () => this.#now(),
       write: (work) => this.#write(work),
       run: (sql, ...values) => this.#run(sql, ...values),
-      get: (sql, ...values) => this.#database.prepare<unknown[], Record<string, unknown>>(sql).get(...values),
+      get: (sql, ...values) => this.#database.prepare<unknown[], Row>(sql).get(...values),
+      all: (sql, ...values) => this.#database.prepare<unknown[], Row>(sql).all(...values),
+      keepFirmware: (firmware) => this.#keepFirmware(firmware),
     };
   }
 
@@ -212,13 +217,19 @@ export class RecordWriter {
   }
 }
 
-/** What the parts of the writer share. */
-interface WriterPort {
+/** A row as SQLite hands it over. */
+export type Row = Readonly<Record<string, string | number | bigint | Buffer | null>>;
+
+/** What everything that writes to the one connection shares. */
+export interface WriterPort {
   readonly clock: Clock;
   now(): string;
   write<T>(work: () => T): T;
   run(sql: string, ...values: unknown[]): number | bigint;
-  get(sql: string, ...values: unknown[]): Record<string, unknown> | undefined;
+  get(sql: string, ...values: unknown[]): Row | undefined;
+  all(sql: string, ...values: unknown[]): Row[];
+  /** Keeps a package by its content, if it is not known yet. Call it inside `write`. */
+  keepFirmware(firmware: FirmwarePackage): void;
 }
 
 /** The record of one job while it runs. */
@@ -346,8 +357,8 @@ export class AttemptWriter {
       this.#flushFrames();
       run(
         `UPDATE attempt SET outcome = ?, code = ?, detail = ?, address = coalesce(?, address), radio = ?, radio_address = ?,
-         images_json = ?, link_json = ?, channels_json = ?, resumed_from = ?, bytes = ?, upload_ms = ?, ended_at = ?, duration_ms = ?
-         WHERE sequence = ?`,
+         images_json = ?, link_json = ?, channels_json = ?, resumed_from = ?, bytes = ?, upload_ms = ?, signal_json = ?, ended_at = ?,
+         duration_ms = ? WHERE sequence = ?`,
         end.outcome,
         end.code,
         end.detail,
@@ -360,6 +371,7 @@ export class AttemptWriter {
         end.resumedFrom,
         end.link.bytes,
         end.uploadMs,
+        JSON.stringify(end.signal ?? []),
         now(),
         clock.now() - this.#startedMs,
         this.#sequence,

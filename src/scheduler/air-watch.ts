@@ -40,6 +40,7 @@ export class AirWatch {
   }
 
   listen(radio: Radio): void {
+    if (this.#stops.has(radio)) return;
     this.#stops.set(
       radio,
       radio.scan((advertisement) => this.#heard(radio, advertisement)),

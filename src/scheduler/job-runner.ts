@@ -33,6 +33,13 @@ const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'INTERNAL',
 ]);
 
+/** A unit of the allow-list; with `repeats` its attempts go on from an earlier run's last one. */
+export interface ListedUnit {
+  readonly serial: string;
+  readonly slot: string | null;
+  readonly repeats?: { readonly attemptId: string; readonly number: number } | undefined;
+}
+
 /** What a job is to do. */
 export interface JobOrder {
   readonly job: string;
@@ -41,7 +48,7 @@ export interface JobOrder {
   readonly driver: DfuDriver;
   readonly radios: readonly Radio[];
   /** The allow-list; null when every unit of the product may be written. */
-  readonly units: readonly { readonly serial: string; readonly slot: string | null }[] | null;
+  readonly units: readonly ListedUnit[] | null;
   /** How many units are expected; null when that is not known. */
   readonly expected: number | null;
   readonly findTimeoutMs: number;
@@ -61,6 +68,8 @@ export interface JobSurroundings {
 
 interface Tally {
   readonly unit: Unit;
+  /** Attempts of earlier runs that this one goes on from. */
+  readonly before: number;
   attempts: number;
   previous: string | null;
   bytes: number;
@@ -222,7 +231,14 @@ class JobRun {
   /** A unit that was refused before anything was sent to it: that, too, is an attempt on record. */
   #rejected({ serial, slot, address, code, detail }: RejectedUnit): UnitSummary {
     const error = new StationError(code, detail);
-    const attempt = this.#record.openAttempt({ serial, slot, number: 1, repeats: null, address });
+    const repeats = this.#repeats(serial);
+    const attempt = this.#record.openAttempt({
+      serial,
+      slot,
+      number: (repeats?.number ?? 0) + 1,
+      repeats: repeats?.attemptId ?? null,
+      address,
+    });
     const outcome = code === 'UNIT_NOT_FOUND' ? 'error' : 'fail';
     const link = {
       facts: null,
@@ -276,6 +292,10 @@ class JobRun {
     };
   }
 
+  #repeats(serial: string): ListedUnit['repeats'] {
+    return this.#order.units?.find((unit) => unit.serial === serial)?.repeats;
+  }
+
   async #upgradeUnit(unit: Unit, together: number): Promise<UnitSummary> {
     const { profile, firmware, driver, linksPerRadio = LINKS_PER_RADIO } = this.#order;
     const links = Math.min(linksPerRadio, Math.ceil(together / Math.max(1, this.#pool.radios.length)));
@@ -290,10 +310,12 @@ class JobRun {
       signal: this.#stop.signal,
       emit: this.#emit,
     };
+    const repeats = this.#repeats(unit.serial);
     const tally: Tally = {
       unit,
+      before: repeats?.number ?? 0,
       attempts: 0,
-      previous: null,
+      previous: repeats?.attemptId ?? null,
       bytes: 0,
       uploadMs: 0,
       resumedFrom: null,
@@ -315,13 +337,19 @@ class JobRun {
       const record = this.#record.openAttempt({
         serial,
         slot,
-        number: tally.attempts,
+        number: tally.before + tally.attempts,
         repeats: tally.previous,
         address,
       });
       id = record.id;
       const radio = this.#pool.radios.map((each) => each.name).join(', ');
-      this.#emit({ type: 'attempt-started', unit: serial, attemptId: id, number: tally.attempts, radio });
+      this.#emit({
+        type: 'attempt-started',
+        unit: serial,
+        attemptId: id,
+        number: tally.before + tally.attempts,
+        radio,
+      });
       const lastTry = tally.attempts > this.#order.profile.retries;
       result = await new UnitSession(unit, setting, record).run((code) => !blameless.has(code), lastTry);
     } catch (error) {

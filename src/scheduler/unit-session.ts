@@ -20,6 +20,7 @@ const HEARD_RECENTLY_MS = 10_000;
 /** Two devices heard within this time are two devices, not one under a new address. */
 const HEARD_TOGETHER_MS = 2_000;
 const CONNECT_TRIES = 3;
+const SIGNAL_EVERY_MS = 1000;
 const DEVICE_INFORMATION = '180a';
 const SERIAL_NUMBER_STRING = '2a25';
 const BATTERY_SERVICE = '180f';
@@ -76,6 +77,8 @@ export class UnitSession {
   #rssi: number | null = null;
   #connects = 0;
   readonly #uploads: UploadFigures[] = [];
+  readonly #signal: [number, number][] = [];
+  readonly #startedMs: number;
   /** Aborts when what happens can no longer be written down: then nothing more may happen. */
   readonly #unrecorded = new AbortController();
 
@@ -86,6 +89,7 @@ export class UnitSession {
 
   constructor(unit: Unit, setting: SessionSetting, record: AttemptWriter) {
     this.#unit = unit;
+    this.#startedMs = setting.clock.now();
     this.#setting = { ...setting, signal: AbortSignal.any([setting.signal, this.#unrecorded.signal]) };
     this.#record = record;
   }
@@ -123,6 +127,7 @@ export class UnitSession {
         },
         resumedFrom,
         uploadMs,
+        signal: this.#signal,
       },
       quarantined ? code : null,
     );
@@ -205,7 +210,7 @@ export class UnitSession {
   }
 
   async #connectOnce(withinMs: number): Promise<Link> {
-    const { clock, watch, pool, signal, intervalMs } = this.#setting;
+    const { clock, watch, pool, signal, intervalMs, emit } = this.#setting;
     const device = await watch.until(() => this.#find(), withinMs, signal);
     if (!device)
       throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
@@ -225,13 +230,38 @@ export class UnitSession {
     this.#link = link;
     this.#connects += 1;
     const place = this.#place;
+    emit({ type: 'linked', unit: this.#unit.serial, radio: radio.name, address, rssi: this.#rssi });
+    const stopWatching = this.#watchSignal(link);
     void link.ended.then(() => {
+      stopWatching();
       if (this.#link === link) this.#unit.heardSinceMs = clock.now();
       place.release();
+      emit({ type: 'unlinked', unit: this.#unit.serial });
     });
     const recorded = new RecordedLink(link, this.#frames, clock);
     if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
     return recorded;
+  }
+
+  /** Asks for the signal strength now and then until the link is over. */
+  #watchSignal(link: Link): () => void {
+    const { clock, emit } = this.#setting;
+    let cancel: () => void = () => undefined;
+    const ask = async () => {
+      try {
+        const rssi = await link.rssi();
+        if (rssi !== null) {
+          this.#signal.push([Math.round(clock.now() - this.#startedMs), rssi]);
+          emit({ type: 'signal', unit: this.#unit.serial, rssi });
+        }
+        cancel = clock.after(SIGNAL_EVERY_MS, ask);
+      } catch (error) {
+        // Only the link's end is expected here, and that is told elsewhere.
+        if (!(error instanceof StationError)) throw error;
+      }
+    };
+    cancel = clock.after(SIGNAL_EVERY_MS, ask);
+    return () => cancel();
   }
 
   /** The unit as it is heard since its last link ended; two devices of one identity are refused. */

@@ -21,6 +21,8 @@ export interface StationJob {
   /** Units expected, when neither list nor tray says. */
   readonly units?: number | undefined;
   readonly findTimeoutMs?: number | undefined;
+  /** The last attempt of each unit that is tried again, by serial. */
+  readonly repeats?: ReadonlyMap<string, { readonly attemptId: string; readonly number: number }> | undefined;
 }
 
 /** What a station is made of: it is handed its radios and its records, and builds neither. */
@@ -65,7 +67,9 @@ export class Station {
         profile,
         driver: drivers[profile.protocol],
         radios,
-        units: job.units?.map(({ serial, slot }) => ({ serial, slot: slot ?? null })) ?? null,
+        units:
+          job.units?.map(({ serial, slot }) => ({ serial, slot: slot ?? null, repeats: order.repeats?.get(serial) })) ??
+          null,
         expected: order.units ?? slots,
         findTimeoutMs: order.findTimeoutMs ?? FIND_TIMEOUT_MS,
         practice,

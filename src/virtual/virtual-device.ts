@@ -176,6 +176,13 @@ export class VirtualDevice {
         ],
       },
     ];
+    if (description.alert) {
+      const show = (level: Buffer) => this.#log(`alert: level ${level[0]}`);
+      services.push({
+        uuid: '1802',
+        characteristics: [{ uuid: '2a06', properties: ['writeWithoutResponse'], write: show }],
+      });
+    }
     if (description.dis) {
       const serial = Buffer.from(description.serial ?? '');
       services.push({ uuid: '180a', characteristics: [{ uuid: '2a25', properties: ['read'], read: () => serial }] });

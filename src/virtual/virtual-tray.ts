@@ -19,32 +19,20 @@ export interface VirtualTray {
   stop(): Promise<void>;
 }
 
+/** A tray at a socket: the devices can be taken away and others put in their place. */
+export interface ListeningTray extends VirtualTray {
+  /** Takes the devices off the air and brings as many new ones, with serials that go on from the last. */
+  next(): void;
+}
+
 /**
  * Runs an ether with the tray's devices in this process and offers it at a unix socket: whoever connects is given a controller of
  * their own, to scan and connect with, or to attach further devices.
  * @throws StationError RADIO_UNREACHABLE when the socket cannot be had
  */
-export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs?: string): Promise<VirtualTray> {
+export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs?: string): Promise<ListeningTray> {
   const ether = new Ether(tray.seed);
   const logs = new DeviceLogs(deviceLogs);
-  const devices = trayDevices(tray).map((description, index) => {
-    const controller = ether.createController(`02:00:00:00:00:${hex(index)}`, tray.controller);
-    const port = {
-      send: (packet: Buffer) => controller.fromHost(packet),
-      onPacket: (handler: (packet: Buffer) => void) => {
-        controller.toHost = handler;
-      },
-    };
-    controller.rssi = description.rssi;
-    controller.lossRate = description.lossRate;
-    return new VirtualDevice(description, {
-      port,
-      radio: controllerRadio(controller),
-      clock: ether.clock,
-      faults: new Faults(tray.faults.filter((fault) => fault.unit === index + 1)),
-      log: logs.of(description, ether.clock),
-    });
-  });
   const time = new RealTime(ether, tray.speed);
   const hosts = new Set<ExternalHost>();
   time.onAdvanced = () => {
@@ -57,11 +45,24 @@ export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs
     hosts.add(host);
   });
   await listen(server, path);
+  let trays = 0;
+  let present: PlacedDevice[] = [];
   time.sync(() => {
-    for (const device of devices) device.start();
+    present = placeDevices(tray, trays++, ether, logs);
   });
   return {
-    devices,
+    get devices() {
+      return present.map(({ device }) => device);
+    },
+    next() {
+      time.sync(() => {
+        for (const { device, controller } of present) {
+          device.stop();
+          controller.dispose();
+        }
+        present = placeDevices(tray, trays++, ether, logs);
+      });
+    },
     async stop() {
       time.stop();
       for (const host of hosts) host.close();
@@ -70,6 +71,35 @@ export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs
       await logs.close();
     },
   };
+}
+
+interface PlacedDevice {
+  readonly device: VirtualDevice;
+  readonly controller: VirtualController;
+}
+
+/** Puts the devices of the n-th tray (from 0) on the air. */
+function placeDevices(tray: TrayFile, nth: number, ether: Ether, logs: DeviceLogs): PlacedDevice[] {
+  return trayDevices(tray, nth).map((description, index) => {
+    const controller = ether.createController(`02:00:00:00:${hex(nth & 0xff)}:${hex(index)}`, tray.controller);
+    const port = {
+      send: (packet: Buffer) => controller.fromHost(packet),
+      onPacket: (handler: (packet: Buffer) => void) => {
+        controller.toHost = handler;
+      },
+    };
+    controller.rssi = description.rssi;
+    controller.lossRate = description.lossRate;
+    const device = new VirtualDevice(description, {
+      port,
+      radio: controllerRadio(controller),
+      clock: ether.clock,
+      faults: new Faults(tray.faults.filter((fault) => fault.unit === index + 1)),
+      log: logs.of(description, ether.clock),
+    });
+    device.start();
+    return { device, controller };
+  });
 }
 
 /**

@@ -5,6 +5,7 @@ import { textTable } from '../../src/cli/text-table.ts';
 import { cpu, frameLog, memory } from './cost.ts';
 import type { Figure } from './figure.ts';
 import { eightUnits, fourRadios, oneUnit } from './goodput.ts';
+import { firstTile, screen } from './screen.ts';
 
 const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'one-unit': oneUnit,
@@ -13,6 +14,8 @@ const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   cpu,
   memory,
   'frame-log': frameLog,
+  screen,
+  'first-tile': firstTile,
 };
 
 const rounded = (value: number) => Number(value.toPrecision(5));

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
-import { startVirtualTray } from '../../src/cli/virtual-radio.ts';
 import { systemClock } from '../../src/clock.ts';
 import type { JobEvent, JobSummary } from '../../src/contract/job-events.ts';
 import { productFile } from '../../src/contract/product-file.ts';
 import { trayFile } from '../../src/contract/tray-file.ts';
 import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
+import { forkOnNode, startVirtualTray } from '../../src/host/virtual-radio.ts';
 import { openRadio } from '../../src/radio/open-radio.ts';
 import type { Radio } from '../../src/radio/radio.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
@@ -28,7 +28,7 @@ export const profile = productFile.parse({
 
 /** A virtual tray in a process of its own, with so many radios. Released by `using`. */
 export async function openRig(tray: z.input<typeof trayFile>, radioCount: number): Promise<Rig> {
-  const child = await startVirtualTray(trayFile.parse(tray), { cliPath });
+  const child = await startVirtualTray(trayFile.parse(tray), { fork: forkOnNode(cliPath) });
   const radios: Radio[] = [];
   for (let i = 1; i <= radioCount; i++) {
     radios.push(await openRadio({ kind: 'h4', name: `virtual:${i}`, path: child.path }, systemClock));

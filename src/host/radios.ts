@@ -5,7 +5,7 @@ import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
 import { openRadio } from '../radio/open-radio.ts';
 import type { Radio } from '../radio/radio.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
-import { startVirtualTray } from './virtual-radio.ts';
+import { type ForkTray, startVirtualTray } from './virtual-radio.ts';
 
 /** Radios that are open, and how to let go of all of them. */
 export interface OpenRadios {
@@ -26,7 +26,7 @@ export async function chooseRadios(named: readonly string[]): Promise<RadioSpec[
 export async function openRadios(
   specs: readonly RadioSpec[],
   clock: Clock,
-  virtual: { tray: TrayFile; cliPath: string; deviceLogs?: string | undefined },
+  virtual: { tray: TrayFile; fork: ForkTray; deviceLogs?: string | undefined },
 ): Promise<OpenRadios> {
   const radios: Radio[] = [];
   const tray = specs.some((spec) => spec.kind === 'virtual') ? await startVirtualTray(virtual.tray, virtual) : null;

@@ -1,0 +1,31 @@
+import type { UtilityProcess } from 'electron';
+import type { ForkTray } from '../src/host/virtual-radio.ts';
+
+/** What is needed of Electron to start a process of its own. */
+export interface UtilityFork {
+  fork(
+    modulePath: string,
+    args?: string[],
+    options?: { stdio?: ('ignore' | 'pipe')[]; serviceName?: string },
+  ): UtilityProcess;
+}
+
+/** Starts virtual trays as utility processes: the packaged program cannot run as Node. */
+export function forkOnElectron(utilityProcess: UtilityFork, cliPath: string): ForkTray {
+  return (args) => {
+    const child = utilityProcess.fork(cliPath, [...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      serviceName: 'virtual tray',
+    });
+    let complaint = '';
+    child.stderr?.on('data', (chunk: Buffer) => {
+      complaint += chunk.toString('utf8');
+    });
+    return {
+      onMessage: (handler) => void child.on('message', handler),
+      send: (message) => child.postMessage(message),
+      release: () => void child.kill(),
+      ended: new Promise((resolve) => child.once('exit', () => resolve(complaint.trim()))),
+    };
+  };
+}

@@ -1,0 +1,92 @@
+import { fork } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { StationError } from '../contract/errors.ts';
+import type { TrayFile } from '../contract/tray-file.ts';
+
+/** A virtual tray in a process of its own, and the socket at which it offers controllers. */
+export interface VirtualRadioProcess {
+  readonly path: string;
+  /** Takes the devices away and brings as many new ones. */
+  nextTray(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** The process of a virtual tray as its host sees it. */
+export interface TrayProcess {
+  /** Hears what it says, `listening` first. */
+  onMessage(handler: (message: unknown) => void): void;
+  send(message: string): void;
+  /** Lets it end by itself. */
+  release(): void;
+  /** Resolves when it has ended, with what it complained of. */
+  readonly ended: Promise<string>;
+}
+
+/** Starts the command line with these arguments as a process of its own that ends with this one. */
+export type ForkTray = (args: readonly string[]) => TrayProcess;
+
+/** How a host that runs on Node starts it; `cliPath` is the command line's entry. */
+export function forkOnNode(cliPath: string): ForkTray {
+  return (args) => {
+    const child = fork(cliPath, [...args], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], detached: false });
+    let complaint = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      complaint += text;
+    });
+    return {
+      onMessage: (handler) => void child.on('message', handler),
+      send: (message) => void child.send(message),
+      release: () => {
+        if (child.connected) child.disconnect();
+      },
+      ended: new Promise((resolve) => child.once('exit', () => resolve(complaint.trim()))),
+    };
+  };
+}
+
+/**
+ * Starts `virtual-tray --listen` in a child process, which ends with this one. Figures about the station are then about the station.
+ * @throws StationError RADIO_UNREACHABLE when it does not start
+ */
+export async function startVirtualTray(
+  tray: TrayFile,
+  options: { fork: ForkTray; deviceLogs?: string | undefined },
+): Promise<VirtualRadioProcess> {
+  const directory = await mkdtemp(join(tmpdir(), 'dfu-station-'));
+  const path = process.platform === 'win32' ? `\\\\.\\pipe\\dfu-station-${process.pid}` : join(directory, 'ether');
+  const trayPath = join(directory, 'tray.yaml');
+  await writeFile(trayPath, stringify(tray));
+  const logs = options.deviceLogs ? ['--device-logs', options.deviceLogs] : [];
+  const child = options.fork(['virtual-tray', '--tray', trayPath, '--listen', `h4:unix:${path}`, ...logs]);
+  const heard = new Set<(message: unknown) => void>();
+  child.onMessage((message) => {
+    for (const hear of heard) hear(message);
+  });
+  const says = (expected: string) =>
+    new Promise<true>((resolve) => {
+      const hear = (message: unknown) => {
+        if (message !== expected) return;
+        heard.delete(hear);
+        resolve(true);
+      };
+      heard.add(hear);
+    });
+  const started = await Promise.race([says('listening'), child.ended]);
+  if (started !== true) throw new StationError('RADIO_UNREACHABLE', `the virtual tray did not start: ${started}`);
+  return {
+    path,
+    async nextTray() {
+      const changed = says('next-tray');
+      child.send('next-tray');
+      await Promise.race([changed, child.ended]);
+    },
+    async stop() {
+      child.release();
+      await child.ended;
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
