@@ -30,7 +30,7 @@ export interface Console {
  * and know the token of this launch, which travels in the address's fragment and so in no request.
  * @throws StationError PORT_IN_USE, SCREENS_MISSING
  */
-export async function serveConsole(reception: Reception, port: number): Promise<Console> {
+export async function serveConsole(reception: Pick<Reception, 'accept'>, port: number): Promise<Console> {
   const token = randomBytes(TOKEN_BYTES).toString('base64url');
   const files = sirv(screensDirectory(), { etag: true, setHeaders: secure });
   const server = createServer((request, response) => {
