@@ -45,7 +45,6 @@ export const useStation = defineStore('station', () => {
         replaced: () => {
           connection.value = 'replaced';
         },
-        session: setSession,
         snapshot: showBoard,
         change: showChange,
         gauges: (progress, rates) => gauges.take(progress, rates, () => client?.drawn()),

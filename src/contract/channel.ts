@@ -1,5 +1,5 @@
 import type { Board, BoardChange } from './board.ts';
-import type { CommandAnswer, CommandInput, CommandName, Session, Welcome } from './commands.ts';
+import type { CommandAnswer, CommandInput, CommandName, Welcome } from './commands.ts';
 import type { ErrorCode } from './errors.ts';
 
 /** The largest message that a station accepts, in UTF-16 code units. */
@@ -38,7 +38,6 @@ export type ServerMessage =
   | { readonly type: 'welcome'; readonly welcome: Welcome }
   | { readonly type: 'occupied' }
   | { readonly type: 'replaced' }
-  | { readonly type: 'session'; readonly session: Session | null }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'refusal'; readonly id: number; readonly code: ErrorCode; readonly detail: string }
   | { readonly type: 'snapshot'; readonly sequence: number; readonly board: Board }
@@ -65,12 +64,12 @@ export class Refusal extends Error {
 
 /** What a window wants to hear. */
 export interface ChannelListener {
+  /** At first, and again whenever somebody has signed in or out. */
   welcome(welcome: Welcome): void;
   /** Another window has the station: say hello again with `takeOver` to have it here. */
   occupied(): void;
   /** Another window has taken the station over. */
   replaced(): void;
-  session(session: Session | null): void;
   snapshot(board: Board): void;
   change(change: BoardChange): void;
   /** Call `drawn` on the client when they are on the screen: only then more come. */
@@ -130,8 +129,6 @@ export class ChannelClient {
         return this.#listener.occupied();
       case 'replaced':
         return this.#listener.replaced();
-      case 'session':
-        return this.#listener.session(message.session);
       case 'answer':
       case 'refusal':
         return this.#settle(message);

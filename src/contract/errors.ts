@@ -101,7 +101,6 @@ export const sentences = {
   BADGE_UNKNOWN: 'This badge is not known here. Sign in with your PIN, or ask an administrator.',
   RECOVERY_CODE_WRONG: 'This recovery code does not hold. Each holds once.',
   FIRST_START_DONE: 'This station has an administrator already. Sign in.',
-  FIRST_START_NEEDED: 'This station has no administrator yet. Make one first.',
   ROLE_INSUFFICIENT: 'Your role does not allow this. Ask an engineer or administrator.',
   WINDOW_NOT_ACTIVE: 'Another window has the station. Take it over here first.',
   SECOND_PERSON_NEEDED: 'What you wrote yourself has to be released by somebody else.',
@@ -110,8 +109,6 @@ export const sentences = {
   LAST_ADMINISTRATOR: 'This is the last administrator. Make another one first.',
 
   // console
-  STATION_OPEN_ELSEWHERE: 'This station is open in another window. Use it there, or take it over here.',
-  CONSOLE_FORBIDDEN: 'This page may not use the station. Open the address that the station printed.',
   INPUT_INVALID: 'This input cannot be used. Correct what is named.',
   MESSAGE_INVALID: 'The station was sent something it does not understand. Reload the page.',
   UPLOAD_INCOMPLETE: 'The file did not arrive whole. Choose it again.',

@@ -4,6 +4,7 @@ import type { AttemptDetail, AttemptRow, FrameRow, LinkRecord, ListFilter, Stati
 import { openForReading, type ReadableDatabase } from './database.ts';
 import { type Frame, unpackFrames } from './frame-log.ts';
 
+const MANY_UNITS = 1000;
 const ROW = `attempt.sequence, attempt.id, unit.serial, unit.product, job.name AS job, attempt.slot, attempt.number, attempt.outcome,
   attempt.code, job.operator, attempt.started_at AS startedAt, attempt.duration_ms AS durationMs, job.practice
   FROM attempt JOIN unit ON unit.id = attempt.unit JOIN job ON job.id = attempt.job`;
@@ -26,17 +27,18 @@ export class RecordReader {
   /** A page of attempts, the newest first. Every filter is answered from an index. */
   list(filter: ListFilter = {}): AttemptRow[] {
     const conditions = [
-      filter.serial !== undefined &&
-        'attempt.unit IN (SELECT id FROM unit WHERE serial >= @serial AND serial < @serial || char(1114111))',
+      filter.serial !== undefined && this.#serialCondition(filter.serial),
       filter.job !== undefined && 'attempt.job IN (SELECT id FROM job WHERE name = @job)',
       filter.outcome !== undefined && 'attempt.outcome = @outcome',
       filter.hash !== undefined &&
         `attempt.job IN (SELECT id FROM job WHERE firmware IN
           (SELECT firmware FROM firmware_image WHERE hash >= lower(@hash) AND hash < lower(@hash) || 'g'))`,
       filter.from !== undefined &&
-        'attempt.sequence >= (SELECT coalesce(min(sequence), 9e15) FROM attempt WHERE started_at >= @from)',
+        `attempt.sequence >= coalesce(
+          (SELECT sequence FROM attempt WHERE started_at >= @from ORDER BY started_at, sequence LIMIT 1), 9e15)`,
       filter.to !== undefined &&
-        "attempt.sequence <= (SELECT coalesce(max(sequence), 0) FROM attempt WHERE started_at < date(@to, '+1 day'))",
+        `attempt.sequence <= coalesce(
+          (SELECT sequence FROM attempt WHERE started_at < date(@to, '+1 day') ORDER BY started_at DESC, sequence DESC LIMIT 1), 0)`,
       filter.before !== undefined && 'attempt.sequence < @before',
     ].filter((condition) => condition !== false);
     const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
@@ -44,6 +46,20 @@ export class RecordReader {
       .prepare<unknown[], Row>(`SELECT ${ROW} ${where} ORDER BY attempt.sequence DESC LIMIT @limit`)
       .all({ ...filter, limit: filter.limit ?? 50 });
     return rows.map(asRow);
+  }
+
+  /** Few units are looked up; where many begin like this, the latest attempts are walked back until the page is full. */
+  #serialCondition(serial: string): string {
+    const range = 'unit.serial >= @serial AND unit.serial < @serial || char(1114111)';
+    const matching = this.#database
+      .prepare<unknown[], { count: number }>(
+        `SELECT count(*) AS count FROM (SELECT 1 FROM unit WHERE ${range} LIMIT ${MANY_UNITS})`,
+      )
+      .get({ serial });
+    return (matching?.count ?? 0) < MANY_UNITS
+      ? `attempt.unit IN (SELECT id FROM unit WHERE ${range})`
+      : // The plus keeps the planner from beginning with the units.
+        range.replaceAll('unit.serial', '+unit.serial');
   }
 
   /** Figures over days, both inclusive, in UTC. */

@@ -121,10 +121,7 @@ class Visitor {
   #hello(ticket: string | null, takeOver: boolean): void {
     const known = ticket !== null && ticket === this.#desk.session?.ticket;
     if (!this.#door.mayEnter(takeOver || known)) return this.#send({ type: 'occupied' });
-    const welcome = this.#desk.welcome(ticket);
-    this.#ticket = welcome.session?.ticket ?? null;
-    this.#send({ type: 'welcome', welcome });
-    this.#feedIfSignedIn();
+    this.#welcome(ticket);
   }
 
   async #answer(id: number, command: string, input: unknown): Promise<void> {
@@ -146,9 +143,13 @@ class Visitor {
   /** After signing in or out the window's session is the desk's. */
   #followSession(command: string): void {
     if (!['first-start', 'sign-in', 'sign-in-badge', 'recover', 'sign-out'].includes(command)) return;
-    const { session } = this.#desk;
-    this.#ticket = session?.ticket ?? null;
-    this.#send({ type: 'session', session });
+    this.#welcome(this.#desk.session?.ticket ?? null);
+  }
+
+  #welcome(ticket: string | null): void {
+    const welcome = this.#desk.welcome(ticket);
+    this.#ticket = welcome.session?.ticket ?? null;
+    this.#send({ type: 'welcome', welcome });
     this.#feedIfSignedIn();
   }
 

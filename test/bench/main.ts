@@ -5,6 +5,7 @@ import { textTable } from '../../src/cli/text-table.ts';
 import { cpu, frameLog, memory } from './cost.ts';
 import type { Figure } from './figure.ts';
 import { eightUnits, fourRadios, oneUnit } from './goodput.ts';
+import { history } from './history.ts';
 import { firstTile, screen } from './screen.ts';
 
 const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
@@ -14,6 +15,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   cpu,
   memory,
   'frame-log': frameLog,
+  history,
   screen,
   'first-tile': firstTile,
 };

@@ -50,7 +50,6 @@ class Picture {
       welcome: ignore,
       occupied: ignore,
       replaced: ignore,
-      session: ignore,
       closed: ignore,
       snapshot: (board) => {
         this.snapshots += 1;

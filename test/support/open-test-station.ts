@@ -93,7 +93,6 @@ export class TestWindow {
       welcome: note('welcome'),
       occupied: note('occupied'),
       replaced: note('replaced'),
-      session: note('session'),
       snapshot: () => {
         this.snapshots += 1;
       },
