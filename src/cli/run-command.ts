@@ -54,7 +54,7 @@ export async function prepareRun(jobPath: string | undefined, options: RunOption
   if (!firmwarePath) throw new StationError('ARGUMENT_INVALID', 'name the firmware with --firmware or in the job file');
   const firmware = await readFirmware(firmwarePath);
   checkOrder(profile, firmware);
-  const tray = options.tray ? await readYamlFile(options.tray, trayFile) : virtualTrayFor(job, options.units);
+  const tray = options.tray ? await readYamlFile(options.tray, trayFile) : virtualTrayFor(job, profile, options.units);
   const units = options.units ?? (job.tray || job.units ? undefined : options.tray ? tray.units : undefined);
   return { job, profile, firmware, tray, units };
 }
@@ -88,11 +88,12 @@ export async function executeRun(
   }
 }
 
-/** A tray of virtual devices that has what the job lists. */
-function virtualTrayFor(job: JobFile, units: number | undefined): TrayFile {
+/** A tray of virtual devices that has what the job lists and speaks what the profile does. */
+function virtualTrayFor(job: JobFile, { protocol, fus }: ProductProfile, units: number | undefined): TrayFile {
   const slots = job.tray ? job.tray.rows * job.tray.columns : undefined;
   const overrides = job.units?.map(({ serial }, index) => ({ unit: index + 1, serial })) ?? [];
-  return trayFile.parse({ units: units ?? job.units?.length ?? slots ?? 8, overrides });
+  const device = { protocol, ...(fus ? { fus } : {}) };
+  return trayFile.parse({ units: units ?? job.units?.length ?? slots ?? 8, device, overrides });
 }
 
 /** The exact command that shows the records of a run. */

@@ -117,6 +117,8 @@ export const sentences = {
 
   // upgrade
   DEVICE_SILENT: 'The device stopped answering. Restart it and try again.',
+  FRAME_ORDER:
+    "The device's frames came out of order, and the product profile asks for strict order. See the unit's order analysis.",
   DEVICE_NONSENSE: 'The device answers in a way its protocol does not allow.',
   DEVICE_REJECTED_IMAGE: 'The device refused the image. Check that it is built for this hardware.',
   DEVICE_ERROR: 'The device reported an error.',

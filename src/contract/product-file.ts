@@ -18,6 +18,54 @@ const regularExpression = z.string().refine((text) => {
 /** The service of SMP servers (Zephyr `smp_bt.c`). */
 export const SMP_SERVICE_UUID = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
 
+const octet = z.int().min(0).max(255);
+const uuidOf = (number: number) => `6f8a000${number}-3d3c-4b5e-9a1f-5a7c1e2d4b60`;
+const outgoing = (number: number) =>
+  z
+    .strictObject({ uuid: uuid.default(uuidOf(number)), mode: z.enum(['notify', 'indicate']).default('notify') })
+    .prefault({});
+
+/**
+ * How an in-house upgrade service (FUS) is spoken: its characteristics, markers, frame and order policy. Defaults are the reference
+ * profile's; docs/protocols/fus.md.
+ *
+ * - `control`, `dataIn`: station to device; `response`, `dataOut`: device to station.
+ * - `header: none` is for devices whose frames are delimited by the markers alone; they have no `checksum`.
+ * - `order`: `strict` fails the unit on any departure from 1, Data…, 0; `tolerant` goes on and records it.
+ * - `graceMs`: how late a part of a frame may be; `auto` is 100 ms or four connection intervals.
+ */
+export const fusSettings = z.strictObject({
+  service: uuid.default(uuidOf(1)),
+  control: z
+    .strictObject({
+      uuid: uuid.default(uuidOf(2)),
+      write: z.enum(['with-response', 'without-response']).default('without-response'),
+    })
+    .prefault({}),
+  dataIn: z.strictObject({ uuid: uuid.default(uuidOf(3)) }).prefault({}),
+  response: outgoing(4),
+  dataOut: outgoing(5),
+  markers: z.strictObject({ open: octet.default(1), close: octet.default(0) }).prefault({}),
+  header: z.enum(['standard', 'none']).default('standard'),
+  checksum: z.enum(['crc16', 'none']).default('crc16'),
+  order: z.enum(['tolerant', 'strict']).default('tolerant'),
+  graceMs: z.union([z.literal('auto'), z.int().min(10).max(10_000)]).default('auto'),
+});
+/** A FUS block after validation. */
+export type FusSettings = z.infer<typeof fusSettings>;
+
+/** Settings that exclude one another, with the key that is to be changed. */
+function fusConflict(fus: FusSettings): { path: string[]; message: string } | null {
+  const uuids = [fus.control.uuid, fus.dataIn.uuid, fus.response.uuid, fus.dataOut.uuid];
+  const twice = uuids.findIndex((each, index) => uuids.indexOf(each) !== index);
+  const key = ['control', 'dataIn', 'response', 'dataOut'][twice];
+  if (key !== undefined) return { path: ['fus', key, 'uuid'], message: 'another characteristic has this UUID already' };
+  if (fus.markers.open === fus.markers.close) {
+    return { path: ['fus', 'markers', 'close'], message: 'start and end need different markers' };
+  }
+  return null;
+}
+
 /**
  * A product profile: how its devices are found, told apart, secured and upgraded. YAML.
  *
@@ -29,13 +77,12 @@ export const SMP_SERVICE_UUID = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
  * - `upgrade.window`: SMP requests in flight; `auto` learns it from what the device takes.
  * - `batteryMin` percent, asked before anything is erased; `rssiMin` dBm.
  */
-export const productFile = z.strictObject({
+const productShape = z.strictObject({
   product: z.string().min(1).max(100),
-  protocol: z.enum(['smp']),
+  protocol: z.enum(['smp', 'fus']),
+  fus: fusSettings.optional(),
   hardware: z.string().min(1).optional(),
-  discover: z
-    .strictObject({ service: uuid.default(SMP_SERVICE_UUID), namePrefix: z.string().min(1).optional() })
-    .prefault({}),
+  discover: z.strictObject({ service: uuid.optional(), namePrefix: z.string().min(1).optional() }).prefault({}),
   identity: z
     .strictObject({
       from: z.enum(['name', 'address', 'manufacturer-data', 'dis-serial']),
@@ -66,6 +113,26 @@ export const productFile = z.strictObject({
   retries: z.int().min(0).max(10).default(2),
   rssiMin: z.int().min(-127).max(0).optional(),
 });
+
+/** A product profile with its defaults filled in: the service to look for is the protocol's own unless another is named. */
+export const productFile = productShape
+  .superRefine((profile, context) => {
+    if (profile.protocol === 'smp' && profile.fus) {
+      context.addIssue({ code: 'custom', path: ['fus'], message: 'belongs to protocol: fus' });
+    }
+    const conflict = profile.fus && fusConflict(profile.fus);
+    if (conflict) context.addIssue({ code: 'custom', ...conflict });
+  })
+  .transform((profile) => {
+    const fus = profile.protocol === 'fus' ? withoutChecksum(profile.fus ?? fusSettings.parse({})) : undefined;
+    const service = profile.discover.service ?? fus?.service ?? SMP_SERVICE_UUID;
+    return { ...profile, discover: { ...profile.discover, service }, ...(fus ? { fus } : {}) };
+  });
+
+/** Where nothing says how long a frame is, there is no place for a checksum. */
+function withoutChecksum(fus: FusSettings): FusSettings {
+  return fus.header === 'none' ? { ...fus, checksum: 'none' } : fus;
+}
 
 /** A product profile after validation, defaults filled in. */
 export type ProductProfile = z.infer<typeof productFile>;

@@ -40,6 +40,7 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'DEVICE_BUSY',
   'DEVICE_FLASH_ERROR',
   'DEVICE_NONSENSE',
+  'FRAME_ORDER',
   'IMAGE_TOO_LARGE',
   'IMAGE_SLOT_UNKNOWN',
   'IMAGE_HASH_MISMATCH',
@@ -66,6 +67,37 @@ export interface LinkFacts {
   readonly dataLength: number | null;
   readonly intervalMs: number | null;
   readonly supervisionTimeoutMs: number | null;
+}
+
+/** How the order of a frame's parts was broken (docs/protocols/fus.md). */
+export const orderShapes = [
+  'end-before-data',
+  'data-before-start',
+  'missing-start',
+  'missing-end',
+  'interleaved',
+  'duplicate',
+] as const;
+export type OrderShape = (typeof orderShapes)[number];
+
+/** One departure from the order 1, Data…, 0. */
+export interface OrderAnomaly {
+  readonly shape: OrderShape;
+  /** The frame, counted from 0 since the link began. */
+  readonly frame: number;
+  /** Milliseconds; of the attempt where it is on record. */
+  readonly atMs: number;
+  /** The number of the value that showed it, counted from 0 since the link began. */
+  readonly token: number;
+}
+
+/** Who broke the order, as far as the evidence says. */
+export interface OrderVerdict {
+  readonly verdict: 'peripheral' | 'host' | 'undecided';
+  /** In words that an engineer can act on. */
+  readonly reason: string;
+  /** Numbers of the captured packets that it rests on. */
+  readonly packets: readonly number[];
 }
 
 /** How the link of an attempt did. */
@@ -134,6 +166,11 @@ export interface AttemptDetail extends AttemptRow {
   readonly slots: readonly (SlotRecord & { readonly seen: string })[];
   readonly channels: readonly string[];
   readonly frameCount: number;
+  readonly anomalies: readonly OrderAnomaly[];
+  /** Null when the order was kept. */
+  readonly verdict: OrderVerdict | null;
+  /** The HCI capture, if one was kept: its packets, those that had to be left out of the middle, and its digest. */
+  readonly capture: { readonly packets: number; readonly leftOut: number; readonly sha256: string } | null;
   /** Signal strength over time: milliseconds since the attempt began, dBm. */
   readonly signal: readonly (readonly [number, number])[];
 }

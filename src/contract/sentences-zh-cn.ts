@@ -97,6 +97,7 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   PORT_IN_USE: '端口被其他程序占用。请用 --port 选择其他端口。',
   SCREENS_MISSING: '界面尚未构建。请运行 npm run build。',
   DEVICE_SILENT: '设备不再响应。请重启后重试。',
+  FRAME_ORDER: '设备的帧顺序错乱,而产品配置要求严格顺序。参见该设备的顺序分析。',
   DEVICE_NONSENSE: '设备的回应不符合其协议。',
   DEVICE_REJECTED_IMAGE: '设备拒绝了镜像。请检查是否为该硬件构建。',
   DEVICE_ERROR: '设备报告错误。',

@@ -1,11 +1,17 @@
 import { z } from 'zod';
+import { fusSettings } from './product-file.ts';
 
 /** A version as MCUboot writes it: major.minor.revision[+build]. */
 const version = z.string().regex(/^\d{1,3}\.\d{1,3}\.\d{1,5}(\+\d{1,10})?$/, 'a version such as 1.2.3+4');
 
 /** What a virtual device is. Times in milliseconds unless the name says otherwise. */
 const device = z.strictObject({
-  protocol: z.enum(['smp']).default('smp'),
+  protocol: z.enum(['smp', 'fus']).default('smp'),
+  /** How it speaks FUS; of `order` and `graceMs` it knows nothing. */
+  fus: fusSettings.prefault({}),
+  fusLimits: z
+    .strictObject({ maxFrame: z.int().min(64).max(65_535).default(8192), window: z.int().min(1).max(16).default(4) })
+    .prefault({}),
   namePrefix: z.string().max(20).default('DFU-'),
   /** The serial; by default SN0001, SN0002 … by unit number. */
   serial: z.string().min(1).max(20).optional(),
@@ -73,6 +79,16 @@ const fault = z.strictObject({
     'no-reboot', // answers the reset and does nothing
     'never-back', // reboots and never advertises again
     'refuse-connect', // advertises, never answers a connection request
+    // FUS, in the peripheral:
+    'late-data', // a data notification is refused for want of buffers and sent again after the end marker
+    'late-start', // the start marker comes after the data
+    'two-queues', // markers and data go through work queues of their own
+    'double-marker', // the start marker is sent twice
+    'lose-start', // the start marker is never sent
+    'lose-end', // the end marker is never sent
+    // FUS, on the host's side, between its controller and its application:
+    'host-late-data', // data are handed over after the end marker
+    'host-queues', // a queue for each characteristic
   ]),
   every: z.int().min(1).default(1),
   times: z.int().min(1).optional(),

@@ -1,8 +1,11 @@
 import type { Clock } from '../clock.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import type { StepName } from '../contract/records.ts';
+import type { OrderAnomaly, StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { Link } from '../radio/radio.ts';
+
+/** How long a device is to show itself, in milliseconds. */
+export const SHOW_MS = 4_000;
 
 /** One image slot as the device reports it. */
 export interface SlotState {
@@ -62,6 +65,8 @@ export interface UpgradeContext {
   progress(image: number, bytes: number, totalBytes: number): void;
   /** Slots as the device reported them at a step. */
   slots(when: 'before' | 'after-upload' | 'after-boot' | 'final', slots: readonly SlotState[]): void;
+  /** The order of a frame's parts was broken; times are the clock's. */
+  anomaly(anomaly: OrderAnomaly): void;
   /** An upload ended, whole or broken off. */
   uploaded(figures: UploadFigures): void;
 }
@@ -73,4 +78,6 @@ export interface UpgradeContext {
 export interface DfuDriver {
   readonly protocol: ProductProfile['protocol'];
   upgrade(context: UpgradeContext): Promise<UpgradeResult>;
+  /** Makes the device show itself for `SHOW_MS`. @throws StationError IDENTIFY_UNSUPPORTED */
+  identify(link: Link, profile: ProductProfile, clock: Clock, signal: AbortSignal): Promise<void>;
 }

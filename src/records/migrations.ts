@@ -227,4 +227,34 @@ export const migrations: readonly string[] = [
   CREATE INDEX attempt_outcome ON attempt (outcome, sequence);
   CREATE INDEX job_name ON job (name);
   `,
+  `
+  CREATE TABLE order_anomaly (
+    attempt INTEGER NOT NULL REFERENCES attempt,
+    number INTEGER NOT NULL,
+    shape TEXT NOT NULL,
+    frame INTEGER NOT NULL,
+    at_ms REAL NOT NULL,
+    token INTEGER NOT NULL,
+    PRIMARY KEY (attempt, number)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE capture (
+    attempt INTEGER PRIMARY KEY REFERENCES attempt,
+    packets INTEGER NOT NULL,
+    left_out INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    packed BLOB NOT NULL
+  ) STRICT;
+  ALTER TABLE attempt ADD COLUMN verdict_json TEXT;
+
+  CREATE TRIGGER anomaly_stays BEFORE UPDATE ON order_anomaly BEGIN SELECT RAISE(ABORT, 'evidence cannot be changed'); END;
+  CREATE TRIGGER anomaly_is_kept BEFORE DELETE ON order_anomaly BEGIN SELECT RAISE(ABORT, 'evidence cannot be deleted'); END;
+  CREATE TRIGGER anomaly_of_open_attempt BEFORE INSERT ON order_anomaly
+    WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
+  CREATE TRIGGER capture_stays BEFORE UPDATE ON capture BEGIN SELECT RAISE(ABORT, 'evidence cannot be changed'); END;
+  CREATE TRIGGER capture_is_kept BEFORE DELETE ON capture BEGIN SELECT RAISE(ABORT, 'evidence cannot be deleted'); END;
+  CREATE TRIGGER capture_of_open_attempt BEFORE INSERT ON capture
+    WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
+  `,
 ];

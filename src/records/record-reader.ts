@@ -112,6 +112,7 @@ export class RecordReader {
     const row = this.#database
       .prepare<unknown[], Row & Record<string, string | number | null>>(
         `SELECT attempt.repeats, attempt.detail, attempt.address, attempt.radio, attempt.radio_address AS radioAddress, attempt.signal_json AS signalJson,
+           attempt.verdict_json AS verdictJson,
            job.station, job.app_version AS appVersion, attempt.ended_at AS endedAt, attempt.images_json AS imagesJson,
            attempt.link_json AS linkJson, attempt.channels_json AS channelsJson, attempt.resumed_from AS resumedFrom, attempt.bytes,
            attempt.upload_ms AS uploadMs, firmware.sha256 AS firmware, firmware.file_name AS fileName, firmware.signature,
@@ -160,6 +161,18 @@ export class RecordReader {
       slots,
       channels: (json('channelsJson') ?? []) as string[],
       frameCount: frames?.total ?? 0,
+      anomalies: this.#database
+        .prepare<[number], AttemptDetail['anomalies'][number]>(
+          'SELECT shape, frame, at_ms AS atMs, token FROM order_anomaly WHERE attempt = ? ORDER BY number',
+        )
+        .all(sequence),
+      verdict: json('verdictJson') as AttemptDetail['verdict'],
+      capture:
+        this.#database
+          .prepare<[number], NonNullable<AttemptDetail['capture']>>(
+            'SELECT packets, left_out AS leftOut, sha256 FROM capture WHERE attempt = ?',
+          )
+          .get(sequence) ?? null,
       signal: (json('signalJson') ?? []) as AttemptDetail['signal'],
     };
   }

@@ -4,7 +4,7 @@ import type { QuarantinedUnit } from '../contract/commands.ts';
 import type { ErrorCode } from '../contract/errors.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import type { LinkRecord, Outcome, SlotRecord, StepName } from '../contract/records.ts';
+import type { LinkRecord, OrderAnomaly, OrderVerdict, Outcome, SlotRecord, StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, packFrames } from './frame-log.ts';
@@ -42,6 +42,8 @@ export interface AttemptEnd {
   readonly link: LinkRecord;
   readonly resumedFrom: number | null;
   readonly uploadMs: number;
+  /** Who broke the order, if it was broken. */
+  readonly verdict?: OrderVerdict | null;
   /** Signal strength over time: milliseconds since the attempt began, dBm. */
   readonly signal?: readonly (readonly [number, number])[];
 }
@@ -289,6 +291,8 @@ export class AttemptWriter {
   readonly #port: WriterPort;
   readonly #channels: string[] = [];
   #frames: Frame[] = [];
+  #anomalies: OrderAnomaly[] = [];
+  #anomalyCount = 0;
   #segments = 0;
   #steps = 0;
   #slotStates = 0;
@@ -331,6 +335,19 @@ export class AttemptWriter {
     });
   }
 
+  /** A departure from the order; `atMs` is the clock's. Committed with the frames around it. */
+  anomaly(anomaly: OrderAnomaly): void {
+    this.#anomalies.push({ ...anomaly, atMs: anomaly.atMs - this.#startedMs });
+  }
+
+  /** The HCI capture of the attempt's links, packed. */
+  capture(packed: Buffer, packets: number, leftOut: number): void {
+    const sha256 = createHash('sha256').update(packed).digest('hex');
+    this.#port.write(() =>
+      this.#port.run('INSERT INTO capture VALUES (?, ?, ?, ?, ?)', this.#sequence, packets, leftOut, sha256, packed),
+    );
+  }
+
   /** The slots as the device reported them. */
   slots(seen: string, slots: readonly SlotRecord[]): void {
     this.#port.write(() => {
@@ -357,7 +374,8 @@ export class AttemptWriter {
       this.#flushFrames();
       run(
         `UPDATE attempt SET outcome = ?, code = ?, detail = ?, address = coalesce(?, address), radio = ?, radio_address = ?,
-         images_json = ?, link_json = ?, channels_json = ?, resumed_from = ?, bytes = ?, upload_ms = ?, signal_json = ?, ended_at = ?,
+         images_json = ?, link_json = ?, channels_json = ?, resumed_from = ?, bytes = ?, upload_ms = ?, signal_json = ?, verdict_json = ?,
+         ended_at = ?,
          duration_ms = ? WHERE sequence = ?`,
         end.outcome,
         end.code,
@@ -372,6 +390,7 @@ export class AttemptWriter {
         end.link.bytes,
         end.uploadMs,
         JSON.stringify(end.signal ?? []),
+        end.verdict ? JSON.stringify(end.verdict) : null,
         now(),
         clock.now() - this.#startedMs,
         this.#sequence,
@@ -389,6 +408,17 @@ export class AttemptWriter {
   }
 
   #flushFrames(): void {
+    for (const { shape, frame, atMs, token } of this.#anomalies.splice(0)) {
+      this.#port.run(
+        'INSERT INTO order_anomaly VALUES (?, ?, ?, ?, ?, ?)',
+        this.#sequence,
+        this.#anomalyCount++,
+        shape,
+        frame,
+        atMs,
+        token,
+      );
+    }
     if (this.#frames.length === 0) return;
     const packed = packFrames(this.#frames);
     this.#port.run(

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { ImageSummary, JobEvent } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import { type Outcome, outcomeOf, type StepName } from '../contract/records.ts';
+import { type OrderAnomaly, type Outcome, outcomeOf, type StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
 import type { Link, LinkFacts, Radio } from '../radio/radio.ts';
@@ -78,6 +78,7 @@ export class UnitSession {
   #connects = 0;
   readonly #uploads: UploadFigures[] = [];
   readonly #signal: [number, number][] = [];
+  readonly #anomalies: OrderAnomaly[] = [];
   readonly #startedMs: number;
   /** Aborts when what happens can no longer be written down: then nothing more may happen. */
   readonly #unrecorded = new AbortController();
@@ -164,6 +165,10 @@ export class UnitSession {
       step: (name, work) => this.#step(name, work),
       progress: (image, bytes, totalBytes) => emit({ type: 'progress', unit, image, bytes, totalBytes }),
       slots: (when, slots) => this.#write(() => this.#record.slots(when, slots.map(slotRecord))),
+      anomaly: (anomaly) => {
+        this.#anomalies.push(anomaly);
+        this.#write(() => this.#record.anomaly(anomaly));
+      },
       uploaded: (upload) => {
         this.#uploads.push(upload);
         this.#facts = this.#link?.facts() ?? this.#facts;

@@ -5,12 +5,14 @@ import type { JobFile } from '../contract/job-file.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
+import { fusDriver } from '../protocols/fus/fus-driver.ts';
 import { smpDriver } from '../protocols/smp/smp-driver.ts';
 import type { Radio } from '../radio/radio.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { runJob } from '../scheduler/job-runner.ts';
 
-const drivers: Readonly<Record<ProductProfile['protocol'], DfuDriver>> = { smp: smpDriver };
+/** The driver of each protocol. */
+export const drivers: Readonly<Record<ProductProfile['protocol'], DfuDriver>> = { smp: smpDriver, fus: fusDriver };
 const FIND_TIMEOUT_MS = 15_000;
 
 /** A job with its files read. */

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { emptyTile, type HeardUnit, type Notice, type RadioState, slotNames, type Tile } from '../contract/board.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
@@ -10,7 +10,7 @@ import { identifyDevice } from '../scheduler/identify.ts';
 import type { BoardStore } from './board-store.ts';
 import type { Library, ReadyOrder } from './library.ts';
 import type { Practice, RadioShelf } from './radio-shelf.ts';
-import { Station } from './station.ts';
+import { drivers, Station } from './station.ts';
 
 const AIR_EVERY_MS = 1000;
 /** A unit that has not been heard for this long is not in the air any more. */
@@ -136,12 +136,13 @@ export class TrayFloor {
     const device = this.#heard().find((each) => each.serial === serial);
     const radio = device && loudest(device);
     if (!device || !radio) throw new StationError('UNIT_NOT_FOUND', serial);
-    await identifyDevice(
-      radio,
-      device.address,
-      (ms) => sleep(this.#parts.clock, ms, this.#ended.signal),
-      this.#ended.signal,
-    );
+    const { profile } = this.#current();
+    await identifyDevice(radio, device.address, {
+      driver: drivers[profile.protocol],
+      profile,
+      clock: this.#parts.clock,
+      signal: this.#ended.signal,
+    });
     this.#identified.add(serial);
   }
 

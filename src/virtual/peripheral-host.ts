@@ -50,6 +50,8 @@ export class PeripheralHost {
   #aclBytes = 27;
   #credits = 0;
   #onWire = 0;
+  /** Indications that wait for their confirmation, the first of them on its way. */
+  #indications: Buffer[] = [];
   #queue: Buffer[] = [];
   #commands: Buffer[] = [];
   #commandOut = false;
@@ -116,8 +118,16 @@ export class PeripheralHost {
   /** Sends an indication if the central has subscribed. */
   indicate(uuid: string, value: Uint8Array): boolean {
     if (!this.#att || (this.#att.configuration(uuid) & 2) === 0) return false;
-    this.sendL2cap(CID_ATT, this.#att.notification(uuid, value, ATT.INDICATION));
+    this.#indications.push(this.#att.notification(uuid, value, ATT.INDICATION));
+    if (this.#indications.length === 1) this.sendL2cap(CID_ATT, this.#indications[0]!);
     return true;
+  }
+
+  /** One indication at a time (Core 5.4, Vol 3 Part F, 3.3.2): the next goes out when the last is confirmed. */
+  #indicationConfirmed(): void {
+    this.#indications.shift();
+    const next = this.#indications[0];
+    if (next) this.sendL2cap(CID_ATT, next);
   }
 
   #advertise(): void {
@@ -183,6 +193,7 @@ export class PeripheralHost {
     this.#att = null;
     this.#queue = [];
     this.#onWire = 0;
+    this.#indications = [];
     this.#reassembler = new L2capReassembler();
   }
 
@@ -192,6 +203,7 @@ export class PeripheralHost {
     if (!pdu) return;
     if (pdu.cid !== CID_ATT) return this.#setup?.onL2cap?.(pdu.cid, pdu.payload);
     this.#setup?.onAtt?.(pdu.payload);
+    if (pdu.payload[0] === ATT.CONFIRMATION) return this.#indicationConfirmed();
     const answer = this.#att.handle(pdu.payload);
     if (answer) this.sendL2cap(CID_ATT, answer);
   }

@@ -7,8 +7,10 @@ import { formatVersion, type ImageVersion, parseVersion } from '../firmware/mcub
 import { SMP_CHARACTERISTIC_UUID } from '../protocols/smp/smp-client.ts';
 import type { ServiceDeclaration } from './att-server.ts';
 import type { Faults } from './faults.ts';
+import { FusServer, type FusValue } from './fus-server.ts';
 import { ImageSlots, listed, readable } from './image-slots.ts';
 import { type HciPort, PeripheralHost } from './peripheral-host.ts';
+import { seededRandom } from './random.ts';
 import { SmpServer } from './smp-server.ts';
 
 const INITIAL_PAYLOAD_BYTES = 8192;
@@ -32,7 +34,8 @@ export class VirtualDevice {
   readonly #faults: Faults;
   readonly #log: (line: string) => void;
   readonly #images: ImageSlots[];
-  #server: SmpServer | null = null;
+  #server: SmpServer | FusServer | null = null;
+  readonly #random: () => number;
   #boots = 0;
   #cancelBoot: () => void = () => undefined;
 
@@ -46,6 +49,12 @@ export class VirtualDevice {
     this.#clock = around.clock;
     this.#faults = around.faults;
     this.#log = around.log;
+    this.#random = seededRandom(
+      createHash('sha256')
+        .update(description.serial ?? '')
+        .digest()
+        .readUInt32LE(0),
+    );
     const version = parseVersion(description.image)!;
     this.#images = Array.from({ length: description.cores }, (_, image) => {
       const initial = initialImage(version, image);
@@ -66,7 +75,12 @@ export class VirtualDevice {
     this.#log(`*** Booting MCUboot ***`);
     const running = listed(this.#images[0]!.primary);
     this.#log(`app: image ${running?.version} ${running?.hash.toString('hex').slice(0, 16)}`);
-    this.#server = new SmpServer({
+    this.#server = this.description.protocol === 'fus' ? this.#fusServer() : this.#smpServer();
+    this.#advertise();
+  }
+
+  #smpServer(): SmpServer {
+    return new SmpServer({
       description: this.description,
       images: this.#images,
       faults: this.#faults,
@@ -76,11 +90,36 @@ export class VirtualDevice {
       restart: (afterMs) => this.#restart(afterMs),
       dropLink: () => this.#radio.silence(),
     });
+  }
+
+  #fusServer(): FusServer {
+    return new FusServer({
+      description: this.description,
+      images: this.#images,
+      faults: this.#faults,
+      clock: this.#clock,
+      mtu: () => this.#host.att?.mtu ?? 23,
+      random: this.#random,
+      send: (value) => this.#sendFus(value),
+      log: this.#log,
+      restart: (afterMs) => this.#restart(afterMs),
+      dropLink: () => this.#radio.silence(),
+    });
+  }
+
+  #sendFus({ kind, value }: FusValue): void {
+    const { response, dataOut } = this.description.fus;
+    const { uuid, mode } = kind === 'marker' ? response : dataOut;
+    if (mode === 'indicate') this.#host.indicate(uuid, value);
+    else this.#host.notify(uuid, value);
+  }
+
+  #advertise(): void {
     this.#radio.refuseConnections(this.#faults.happens('refuse-connect', 'connect'));
     this.#host.start({
       name: `${this.description.namePrefix}${this.description.serial}`,
       address: this.#address(),
-      advertisedService: SMP_SERVICE_UUID,
+      advertisedService: this.description.protocol === 'fus' ? this.description.fus.service : SMP_SERVICE_UUID,
       advertisingMs: this.description.advertisingMs,
       services: this.#services(),
       mtu: this.description.mtu,
@@ -165,16 +204,7 @@ export class VirtualDevice {
           },
         ],
       },
-      {
-        uuid: SMP_SERVICE_UUID,
-        characteristics: [
-          {
-            uuid: SMP_CHARACTERISTIC_UUID,
-            properties: ['writeWithoutResponse', 'notify'],
-            write: (value) => this.#server?.write(value),
-          },
-        ],
-      },
+      description.protocol === 'fus' ? this.#fusService() : this.#smpService(),
     ];
     if (description.alert) {
       const show = (level: Buffer) => this.#log(`alert: level ${level[0]}`);
@@ -192,6 +222,40 @@ export class VirtualDevice {
       services.push({ uuid: '180f', characteristics: [{ uuid: '2a19', properties: ['read'], read: () => level }] });
     }
     return services;
+  }
+
+  #smpService(): ServiceDeclaration {
+    const write = (value: Buffer) => {
+      if (this.#server instanceof SmpServer) this.#server.write(value);
+    };
+    return {
+      uuid: SMP_SERVICE_UUID,
+      characteristics: [{ uuid: SMP_CHARACTERISTIC_UUID, properties: ['writeWithoutResponse', 'notify'], write }],
+    };
+  }
+
+  #fusService(): ServiceDeclaration {
+    const { service, control, dataIn, response, dataOut } = this.description.fus;
+    const fus = (take: (server: FusServer) => void) => {
+      if (this.#server instanceof FusServer) take(this.#server);
+    };
+    return {
+      uuid: service,
+      characteristics: [
+        {
+          uuid: control.uuid,
+          properties: ['write', 'writeWithoutResponse'],
+          write: (value) => fus((server) => server.control(value)),
+        },
+        {
+          uuid: dataIn.uuid,
+          properties: ['writeWithoutResponse'],
+          write: (value) => fus((server) => server.data(value)),
+        },
+        { uuid: response.uuid, properties: [response.mode] },
+        { uuid: dataOut.uuid, properties: [dataOut.mode] },
+      ],
+    };
   }
 }
 

@@ -3,6 +3,7 @@ import { StationError } from '../../contract/errors.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
 import { compareVersions, formatVersion, parseVersion } from '../../firmware/mcuboot-image.ts';
 import type { DfuDriver, ImageResult, SlotState, UpgradeContext, UpgradeResult, Verification } from '../driver.ts';
+import { alertImmediately } from '../immediate-alert.ts';
 import { GROUP, IMAGE, OP, OS } from './codec.ts';
 import { readImageList } from './image-list.ts';
 import { SmpClient } from './smp-client.ts';
@@ -24,6 +25,8 @@ const MODE_OVERWRITE_ONLY = 2;
 export const smpDriver: DfuDriver = {
   protocol: 'smp',
   upgrade: (context) => new SmpUpgrade(context).run(),
+  // SMP has no command of its own for it.
+  identify: (link) => alertImmediately(link),
 };
 
 class SmpUpgrade {

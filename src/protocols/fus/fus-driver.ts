@@ -1,0 +1,275 @@
+import { createHash } from 'node:crypto';
+import { deadline } from '../../clock.ts';
+import { StationError } from '../../contract/errors.ts';
+import type { FusSettings } from '../../contract/product-file.ts';
+import type { FirmwareImage } from '../../firmware/firmware-package.ts';
+import { compareVersions, formatVersion } from '../../firmware/mcuboot-image.ts';
+import {
+  type DfuDriver,
+  type ImageResult,
+  SHOW_MS,
+  type SlotState,
+  type UpgradeContext,
+  type UpgradeResult,
+} from '../driver.ts';
+import { decodeHello, FUS, FUS_VERSION, type FusHello, type FusImage } from './codec.ts';
+import { FusClient } from './fus-client.ts';
+import { uploadFusImage } from './fus-upload.ts';
+
+const RESET_LINK_END_MS = 8_000;
+const LOSSES_WITHOUT_PROGRESS = 2;
+const FORGIVEN_LOSSES = 2;
+const TEST = 0;
+const PERMANENT = 1;
+
+/** The in-house upgrade service that a profile's `fus:` block describes. Source of the procedure: docs/protocols/fus.md. */
+export const fusDriver: DfuDriver = {
+  protocol: 'fus',
+  upgrade: (context) => new FusUpgrade(context).run(),
+  async identify(link, profile, clock, signal) {
+    const { fus } = profile;
+    if (!fus) throw new StationError('INTERNAL', 'the profile has no fus block');
+    const client = await FusClient.open(link, { clock, settings: fus, onAnomaly: () => undefined });
+    await client.request(FUS.IDENTIFY, Buffer.of(SHOW_MS / 1000), { signal });
+  },
+};
+
+class FusUpgrade {
+  readonly #context: UpgradeContext;
+  readonly #settings: FusSettings;
+  /** The network core before the application core, each with the SHA-256 over what is sent of it. */
+  readonly #images: readonly { readonly image: FirmwareImage; readonly hash: string }[];
+  #client: FusClient | null = null;
+
+  constructor(context: UpgradeContext) {
+    this.#context = context;
+    const { fus } = context.profile;
+    if (!fus) throw new StationError('INTERNAL', 'the profile has no fus block');
+    this.#settings = fus;
+    this.#images = context.firmware.images
+      .toSorted((a, b) => b.index - a.index)
+      .map((image) => ({ image, hash: createHash('sha256').update(image.bytes).digest('hex') }));
+  }
+
+  async run(): Promise<UpgradeResult> {
+    const context = this.#context;
+    const { mode } = context.profile.upgrade;
+    try {
+      await this.#connect('connect');
+      let hello = await context.step('read-state', () => this.#surviving(() => this.#hello()));
+      context.slots('before', slotStates(hello));
+      this.#refuseUnknown(hello);
+      if (this.#images.every(({ image, hash }) => runs(hello, image.index, hash, true))) return this.#result('skipped');
+      for (const { image, hash } of this.#images) {
+        if (runs(hello, image.index, hash, true)) continue;
+        if (!runs(hello, image.index, hash, false)) {
+          this.#refuseDowngrade(hello, image);
+          await context.step('upload', () => this.#upload(image, hash, hello));
+          if (mode === 'upload-only') continue;
+          await this.#activate(image, mode === 'confirm' ? PERMANENT : TEST);
+          hello = await context.step('verify-running', () => this.#verifyRunning(image, hash, hello));
+        } else if (mode === 'upload-only') continue;
+        if (!runs(hello, image.index, hash, true)) {
+          await context.step('confirm', () => this.#confirm(image));
+          hello = await context.step('verify-confirmed', () => this.#verifyConfirmed(image, hash));
+        }
+      }
+      context.slots('final', slotStates(hello));
+      if (mode === 'upload-only') return this.#result('staged');
+      // What was verified first may have changed with what came after it.
+      for (const { image, hash } of this.#images) {
+        if (!runs(hello, image.index, hash, true))
+          throw new StationError('WRONG_IMAGE_RUNNING', `image ${image.index}`);
+      }
+      return this.#result('pass');
+    } finally {
+      await this.#client?.link.disconnect();
+    }
+  }
+
+  get #fus(): FusClient {
+    if (!this.#client) throw new StationError('INTERNAL', 'no link');
+    return this.#client;
+  }
+
+  async #connect(step: 'connect' | 'reconnect', withinMs?: number): Promise<void> {
+    await this.#context.step(step, async () => {
+      await this.#client?.link.disconnect();
+      this.#client = null;
+      const link = await this.#context.connect(withinMs);
+      try {
+        const { clock, anomaly } = this.#context;
+        this.#client = await FusClient.open(link, { clock, settings: this.#settings, onAnomaly: anomaly });
+      } catch (error) {
+        await link.disconnect();
+        throw error;
+      }
+    });
+  }
+
+  async #surviving<T>(work: () => Promise<T>): Promise<T> {
+    for (let losses = 0; ; losses++) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isLinkLoss(error) || losses >= FORGIVEN_LOSSES) throw error;
+        await this.#connect('reconnect');
+      }
+    }
+  }
+
+  async #hello(): Promise<FusHello> {
+    const body = await this.#fus.request(FUS.HELLO, Buffer.of(FUS_VERSION), { signal: this.#context.signal });
+    try {
+      return decodeHello(body);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new StationError('DEVICE_NONSENSE', error.message, { cause: error });
+    }
+  }
+
+  #refuseUnknown({ images, protocolVersion }: FusHello): void {
+    if (protocolVersion !== FUS_VERSION)
+      throw new StationError('DEVICE_NONSENSE', `protocol version ${protocolVersion}`);
+    const missing = this.#images.find(({ image }) => !images.some(({ index }) => index === image.index));
+    if (missing) throw new StationError('IMAGE_SLOT_UNKNOWN', `image ${missing.image.index}`);
+  }
+
+  #refuseDowngrade(hello: FusHello, { index, image }: FirmwareImage): void {
+    const running = runningImage(hello, index)?.version;
+    if (this.#context.profile.upgrade.allowDowngrade || !running || compareVersions(image.version, running) >= 0)
+      return;
+    const detail = `image ${index}: ${formatVersion(running)} runs, ${formatVersion(image.version)} offered`;
+    throw new StationError('DOWNGRADE_REFUSED', detail);
+  }
+
+  /** Uploads one image, on new links as often as there is progress between losses. */
+  async #upload(image: FirmwareImage, hash: string, first: FusHello): Promise<void> {
+    const context = this.#context;
+    let hello = first;
+    let losses = 0;
+    let furthest = 0;
+    for (;;) {
+      try {
+        return await uploadFusImage(this.#fus, image, hash, this.#settings, {
+          hello,
+          clock: context.clock,
+          signal: context.signal,
+          window: context.profile.upgrade.window,
+          onProgress: (bytes) => {
+            if (bytes > furthest) losses = 0;
+            furthest = Math.max(furthest, bytes);
+            context.progress(image.index, bytes, image.bytes.length);
+          },
+          onEnd: (figures) => context.uploaded(figures),
+        });
+      } catch (error) {
+        losses += 1;
+        if (!isLinkLoss(error) || losses > LOSSES_WITHOUT_PROGRESS) throw error;
+        await this.#connect('reconnect');
+        hello = await this.#hello();
+      }
+    }
+  }
+
+  /** The device reboots after it has answered; the answer is often lost with the link. */
+  async #activate({ index }: FirmwareImage, mode: number): Promise<void> {
+    const { clock, signal } = this.#context;
+    await this.#context.step('activate', async () => {
+      try {
+        await this.#fus.request(FUS.ACTIVATE, Buffer.of(index, mode), { signal });
+      } catch (error) {
+        if (!isLinkLoss(error) && !isSilence(error)) throw error;
+      }
+    });
+    await this.#context.step('reset', async () => {
+      const { link } = this.#fus;
+      const stays = () =>
+        new StationError('RESET_FAILED', `the link stayed up for ${RESET_LINK_END_MS} ms`, { retryable: true });
+      try {
+        await deadline(clock, RESET_LINK_END_MS, link.ended, stays, signal);
+      } finally {
+        await link.disconnect();
+      }
+    });
+    const withinMs = this.#context.profile.upgrade.swapTimeoutS * 1000;
+    try {
+      await this.#connect('reconnect', withinMs);
+    } catch (error) {
+      if (!(error instanceof StationError) || error.code !== 'UNIT_NOT_FOUND') throw error;
+      throw new StationError('NOT_BACK_AFTER_RESET', `not heard for ${withinMs / 1000} s`, { cause: error });
+    }
+  }
+
+  async #verifyRunning({ index }: FirmwareImage, hash: string, before: FusHello): Promise<FusHello> {
+    const hello = await this.#surviving(() => this.#hello());
+    this.#context.slots('after-boot', slotStates(hello));
+    const running = runningImage(hello, index);
+    if (running?.hash === hash) return hello;
+    if (running && running.hash !== runningImage(before, index)?.hash) {
+      throw new StationError('WRONG_IMAGE_RUNNING', `image ${index}: ${running.hash.slice(0, 16)}`);
+    }
+    const kept = hello.images.some((image) => image.index === index && image.hash === hash);
+    throw new StationError(kept ? 'SWAP_REVERTED' : 'BOOTLOADER_REJECTED', `image ${index} runs as before`);
+  }
+
+  async #confirm({ index }: FirmwareImage): Promise<void> {
+    try {
+      await this.#fus.request(FUS.CONFIRM, Buffer.of(index), { signal: this.#context.signal });
+    } catch (error) {
+      // What the device made of it is read back next.
+      if (!isLinkLoss(error) && !isSilence(error)) throw error;
+    }
+  }
+
+  async #verifyConfirmed({ index }: FirmwareImage, hash: string): Promise<FusHello> {
+    const hello = await this.#surviving(() => this.#hello());
+    if (!runs(hello, index, hash, false)) throw new StationError('SWAP_REVERTED', `image ${index} fell back`);
+    if (!runs(hello, index, hash, true)) throw new StationError('NOT_CONFIRMED', '', { retryable: true });
+    return hello;
+  }
+
+  #result(outcome: UpgradeResult['outcome']): UpgradeResult {
+    const images = this.#images
+      .map(
+        ({ image, hash }): ImageResult => ({
+          index: image.index,
+          hash,
+          version: formatVersion(image.image.version),
+          verified: outcome === 'staged' ? 'no' : 'read-back',
+        }),
+      )
+      .sort((a, b) => a.index - b.index);
+    return { outcome, images };
+  }
+}
+
+function runningImage({ images }: FusHello, index: number): FusImage | null {
+  return images.find((image) => image.index === index && image.running) ?? null;
+}
+
+function runs(hello: FusHello, index: number, hash: string, confirmed: boolean): boolean {
+  const running = runningImage(hello, index);
+  return running?.hash === hash && (!confirmed || running.confirmed);
+}
+
+function slotStates({ images }: FusHello): SlotState[] {
+  return images.map(({ index, running, confirmed, pending, version, hash }) => ({
+    image: index,
+    slot: running ? 0 : 1,
+    version: formatVersion(version),
+    hash,
+    pending,
+    confirmed,
+    active: running,
+    permanent: false,
+  }));
+}
+
+function isLinkLoss(error: unknown): boolean {
+  return error instanceof StationError && ['LINK_LOST', 'ATT_TIMEOUT', 'RADIO_LOST'].includes(error.code);
+}
+
+function isSilence(error: unknown): boolean {
+  return error instanceof StationError && error.code === 'DEVICE_SILENT';
+}
