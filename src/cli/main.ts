@@ -17,6 +17,7 @@ import { attemptList, attemptText, frameJson } from './records-command.ts';
 import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
 import { RunDisplay } from './run-display.ts';
 import { type ServeOptions, serve } from './serve-command.ts';
+import { exportTrace, type TraceFormat, traceFormats } from './trace-command.ts';
 import { runVirtualTray, type VirtualTrayOptions } from './virtual-tray-command.ts';
 
 const EXIT_CANNOT_START = 2;
@@ -181,6 +182,23 @@ records
         for (const frame of frames) sayJson(frameJson(frame, attempt.channels));
       } else say(attemptText(attempt, frames));
     });
+  });
+
+program
+  .command('trace')
+  .description("export an attempt's HCI capture, for Wireshark, btmon or scripts")
+  .argument('<attempt>', 'its id, or the serial of a unit for its latest')
+  .addOption(new Option('--format <format>').choices(traceFormats).default('pcapng'))
+  .requiredOption('-o, --output <file>')
+  .option('--practice')
+  .option('--data <dir>')
+  .action(async (attempt: string, options: RecordsOptions & { format: TraceFormat; output: string }) => {
+    const reader = openReader(options);
+    try {
+      say(`${await exportTrace(reader, attempt, options.format, options.output)} packets in ${options.output}`);
+    } finally {
+      reader.close();
+    }
   });
 
 program

@@ -78,9 +78,24 @@ export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): st
       ['seen', 'image', 'slot', 'version', 'hash', 'flags'],
       attempt.slots.map((slot) => [slot.seen, slot.image, slot.slot, slot.version, slot.hash.slice(0, 16), slot.flags]),
     ),
+    ...orderText(attempt),
     frameText(attempt, frames),
   ];
   return sections.join('\n\n');
+}
+
+/** What is known of the frames' order, where it was broken. */
+function orderText({ anomalies, verdict, capture }: AttemptDetail): string[] {
+  if (anomalies.length === 0) return [];
+  const shapes = Object.entries(Object.groupBy(anomalies, ({ shape }) => shape));
+  const counts = shapes.map(([shape, all]) => `${all.length} × ${shape}`).join(', ');
+  const evidence = verdict?.packets.length ? ` Packets ${verdict.packets.join(', ')} of the capture.` : '';
+  const kept = capture
+    ? `HCI capture: ${capture.packets} packets, SHA-256 ${capture.sha256.slice(0, 16)}`
+    : 'HCI capture: none kept';
+  return [
+    `order broken: ${counts}\nverdict: ${verdict?.verdict ?? 'undecided'}. ${verdict?.reason ?? ''}${evidence}\n${kept}`,
+  ];
 }
 
 function frameText(attempt: AttemptDetail, frames: Iterable<Frame>): string {

@@ -140,6 +140,14 @@ export const sentences = {
   STATION_INTERRUPTED: 'The station was interrupted during this attempt. The unit is offered again.',
   INTERNAL: 'The station found a fault of its own. Report it with the log.',
 
+  // evidence
+  CAPTURE_MISSING: 'No HCI capture was kept for this attempt. The product profile says when one is: capture: always.',
+  CAPTURE_INVALID: 'This is no capture that the station reads (btsnoop or pcapng of HCI packets).',
+  CAPTURE_TRUNCATED: 'The capture ends in the middle of a packet. Save it again.',
+  CAPTURE_LINK_TYPE: 'The capture holds packets of another kind than HCI. Export it as HCI UART (H4).',
+  CAPTURE_CHANGED: 'The capture does not match its SHA-256 any more: somebody changed it.',
+  DEVICE_LOG_UNKNOWN: 'No line of this log is understood. Name its format with --format or a pattern with --pattern.',
+
   // records
   DATA_DIRECTORY_IN_USE: 'Another station uses this data directory. Stop it or choose another with --data.',
   DATA_DIRECTORY_READ_ONLY:

@@ -75,6 +75,7 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  * - `upgrade.mode`: `test-and-confirm` boots the image on trial and confirms it after it has been read back, `confirm` makes it
  *   permanent before the reboot, `upload-only` leaves it in the second slot (STAGED).
  * - `upgrade.window`: SMP requests in flight; `auto` learns it from what the device takes.
+ * - `capture`: whether the HCI capture of an attempt is kept: with failures and anomalies of order, always, or never.
  * - `batteryMin` percent, asked before anything is erased; `rssiMin` dBm.
  */
 const productShape = z.strictObject({
@@ -109,6 +110,7 @@ const productShape = z.strictObject({
       swapTimeoutS: z.number().min(1).max(600).default(60),
     })
     .prefault({}),
+  capture: z.enum(['on-anomaly', 'always', 'never']).default('on-anomaly'),
   batteryMin: z.int().min(1).max(100).optional(),
   retries: z.int().min(0).max(10).default(2),
   rssiMin: z.int().min(-127).max(0).optional(),

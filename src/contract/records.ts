@@ -96,7 +96,7 @@ export interface OrderVerdict {
   readonly verdict: 'peripheral' | 'host' | 'undecided';
   /** In words that an engineer can act on. */
   readonly reason: string;
-  /** Numbers of the captured packets that it rests on. */
+  /** Numbers, from 1, of the packets that it rests on in the file that `trace` writes. */
   readonly packets: readonly number[];
 }
 

@@ -11,7 +11,7 @@ import { Reception } from '../station/reception.ts';
 import { dataDirectory } from './data-directory.ts';
 import { practicePins, practiceTray, seedPractice } from './practice-seed.ts';
 import { type RadioOpener, RadioRack } from './radio-rack.ts';
-import { chooseRadios } from './radios.ts';
+import { chooseRadios, hostDisorder } from './radios.ts';
 import { appVersion } from './version.ts';
 import { type ForkTray, startVirtualTray, type VirtualRadioProcess } from './virtual-radio.ts';
 
@@ -57,7 +57,7 @@ export async function openStation(options: StationOptions): Promise<RunningStati
       tray = await startVirtualTray(trayDescription, { fork: options.forkTray, deviceLogs: options.deviceLogs });
     }
     const rack = new RadioRack(
-      specs.flatMap((spec) => openers(spec, tray, clock)),
+      specs.flatMap((spec) => openers(spec, tray, trayDescription, clock)),
       clock,
     );
     await rack.start();
@@ -111,11 +111,19 @@ async function choose(
   }
 }
 
-function openers(spec: RadioSpec, tray: VirtualRadioProcess | null, clock: Clock): RadioOpener[] {
+function openers(
+  spec: RadioSpec,
+  tray: VirtualRadioProcess | null,
+  description: TrayFile,
+  clock: Clock,
+): RadioOpener[] {
   if (spec.kind !== 'virtual') return [{ name: spec.name, open: () => openRadio(spec, clock) }];
   return Array.from({ length: spec.count }, (_, index) => {
     const name = spec.count > 1 ? `virtual:${index + 1}` : 'virtual';
-    return { name, open: () => openRadio({ kind: 'h4', name, path: tray?.path ?? '' }, clock) };
+    return {
+      name,
+      open: () => openRadio({ kind: 'h4', name, path: tray?.path ?? '' }, clock, hostDisorder(description, clock)),
+    };
   });
 }
 

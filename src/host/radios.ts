@@ -2,10 +2,19 @@ import type { Clock } from '../clock.ts';
 import { StationError } from '../contract/errors.ts';
 import type { TrayFile } from '../contract/tray-file.ts';
 import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
+import type { HciTransport } from '../radio/hci/transport.ts';
 import { openRadio } from '../radio/open-radio.ts';
 import type { Radio } from '../radio/radio.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
+import { DisorderlyTransport } from '../virtual/disorderly-transport.ts';
+import { seededRandom } from '../virtual/random.ts';
 import { type ForkTray, startVirtualTray } from './virtual-radio.ts';
+
+/** What reorders on the host's side, if the tray's faults say so; it concerns the whole radio, whichever unit is named. */
+export function hostDisorder(tray: TrayFile, clock: Clock): ((transport: HciTransport) => HciTransport) | undefined {
+  const fault = tray.faults.find(({ do: act }) => act === 'host-late-data' || act === 'host-queues');
+  return fault && ((transport) => new DisorderlyTransport(transport, fault, clock, seededRandom(tray.seed)));
+}
 
 /** Radios that are open, and how to let go of all of them. */
 export interface OpenRadios {
@@ -42,7 +51,7 @@ export async function openRadios(
       }
       for (let i = 1; i <= spec.count; i++) {
         const name = spec.count > 1 ? `virtual:${i}` : 'virtual';
-        radios.push(await openRadio({ kind: 'h4', name, path: tray!.path }, clock));
+        radios.push(await openRadio({ kind: 'h4', name, path: tray!.path }, clock, hostDisorder(virtual.tray, clock)));
       }
     }
     return { radios, stop };

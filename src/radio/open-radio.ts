@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { CapturingTransport } from './hci/capture.ts';
 import { connectH4, openSerial } from './hci/h4-stream.ts';
 import { openKernelAdapter } from './hci/kernel-adapter.ts';
 import type { HciTransport } from './hci/transport.ts';
@@ -9,13 +10,22 @@ import type { RadioSpec } from './radio-spec.ts';
 /** A radio that is not virtual: virtual ones are started by the host, which then connects to them like any other. */
 export type RealRadioSpec = Exclude<RadioSpec, { kind: 'virtual' }>;
 
-/** Opens the radio that a spec names. @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION, RADIO_REFUSED */
-export async function openRadio(spec: RealRadioSpec, clock: Clock): Promise<Radio> {
+/**
+ * Opens the radio that a spec names. `disorder` puts something between the capture and noble, as a host that reorders does.
+ * @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION, RADIO_REFUSED
+ */
+export async function openRadio(
+  spec: RealRadioSpec,
+  clock: Clock,
+  disorder?: (transport: HciTransport) => HciTransport,
+): Promise<Radio> {
   if (spec.kind === 'system') {
     const { openSystemRadio } = await import('./noble/system-radio.ts');
     return openSystemRadio(spec.name, clock);
   }
-  return openNobleRadio(spec.name, await openTransport(spec), clock);
+  const capturing = new CapturingTransport(await openTransport(spec), clock);
+  const transport = disorder ? disorder(capturing) : capturing;
+  return openNobleRadio(spec.name, transport, clock, (handle) => capturing.link(handle));
 }
 
 function openTransport(spec: Exclude<RealRadioSpec, { kind: 'system' }>): Promise<HciTransport> {

@@ -65,10 +65,38 @@ export interface ImageBytes {
   readonly at: number;
 }
 
+/** One HCI packet as it crossed the transport to the controller. */
+export interface CapturedPacket {
+  /** Its number on this link, counted from 0, those left out included. */
+  readonly number: number;
+  /** Microseconds since 1970. */
+  readonly timeUs: number;
+  /** From the controller to the host. */
+  readonly received: boolean;
+  /** With its H4 type octet. */
+  readonly packet: Buffer;
+}
+
+/** What a link's capture holds. */
+export interface CaptureContent {
+  readonly packets: readonly CapturedPacket[];
+  /** Packets of the middle that had to go. */
+  readonly leftOut: number;
+}
+
+/** The HCI packets of one link, where the transport is ours: the evidence for every argument about order. */
+export interface LinkEvidence {
+  /** An anomaly was seen: the seconds around now are kept. */
+  mark(): void;
+  content(): CaptureContent;
+}
+
 /** A connection to one device. */
 export interface Link {
   readonly address: string;
   facts(): LinkFacts;
+  /** Null where the transport is not ours. */
+  readonly evidence: LinkEvidence | null;
   /** Packets that are not yet over the air; 0 where the platform does not tell. */
   readonly queued: number;
   /** @throws StationError SERVICE_NOT_FOUND when service or characteristic is not there */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { StationError } from '../contract/errors.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
 import type { AttemptDetail, AttemptRow, FrameRow, LinkRecord, ListFilter, Statistics } from '../contract/records.ts';
@@ -223,6 +224,18 @@ export class RecordReader {
     const buckets = new Array<number>(Math.ceil(spanMs / bucketMs) + 1).fill(0);
     for (const [atMs, length] of samples) buckets[Math.floor(atMs / bucketMs)]! += length;
     return { bucketMs, bytes: buckets };
+  }
+
+  /** The HCI capture of an attempt, packed as it was kept. @throws StationError CAPTURE_MISSING, CAPTURE_CHANGED */
+  capture(id: string): Buffer {
+    const { sequence } = this.show(id);
+    const row = this.#database
+      .prepare<[number], { packed: Buffer; sha256: string }>('SELECT packed, sha256 FROM capture WHERE attempt = ?')
+      .get(sequence);
+    if (!row) throw new StationError('CAPTURE_MISSING', id);
+    const found = createHash('sha256').update(row.packed).digest('hex');
+    if (found !== row.sha256) throw new StationError('CAPTURE_CHANGED', id);
+    return row.packed;
   }
 
   /** Octets that the frame log of an attempt takes in the database, and its frames. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { StationError } from '../contract/errors.ts';
-import type { Characteristic, ImageBytes, Link, LinkFacts } from '../radio/radio.ts';
+import type { Characteristic, ImageBytes, Link, LinkEvidence, LinkFacts } from '../radio/radio.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
 
 /** Where the values of a link are written down. */
@@ -24,6 +24,10 @@ export class RecordedLink implements Link {
 
   get ended(): Promise<StationError> {
     return this.#link.ended;
+  }
+
+  get evidence(): LinkEvidence | null {
+    return this.#link.evidence;
   }
 
   get queued(): number {

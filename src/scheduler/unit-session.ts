@@ -2,7 +2,9 @@ import type { Clock } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { ImageSummary, JobEvent } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import { type OrderAnomaly, type Outcome, outcomeOf, type StepName } from '../contract/records.ts';
+import { type OrderAnomaly, type OrderVerdict, type Outcome, outcomeOf, type StepName } from '../contract/records.ts';
+import { packCapture } from '../diagnostics/capture-file.ts';
+import { judgeOrder, type SeenValue } from '../diagnostics/order-verdict.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
 import type { Link, LinkFacts, Radio } from '../radio/radio.ts';
@@ -20,6 +22,8 @@ const HEARD_RECENTLY_MS = 10_000;
 /** Two devices heard within this time are two devices, not one under a new address. */
 const HEARD_TOGETHER_MS = 2_000;
 const CONNECT_TRIES = 3;
+/** Values of one link beyond which its order is not argued about any more. */
+const MAX_SEEN = 200_000;
 const SIGNAL_EVERY_MS = 1000;
 const DEVICE_INFORMATION = '180a';
 const SERIAL_NUMBER_STRING = '2a25';
@@ -79,13 +83,23 @@ export class UnitSession {
   readonly #uploads: UploadFigures[] = [];
   readonly #signal: [number, number][] = [];
   readonly #anomalies: OrderAnomaly[] = [];
+  readonly #channels: string[] = [];
+  /** What the application saw of each link, in order, where order is watched. */
+  readonly #stories: { readonly link: Link; readonly seen: SeenValue[] }[] = [];
   readonly #startedMs: number;
   /** Aborts when what happens can no longer be written down: then nothing more may happen. */
   readonly #unrecorded = new AbortController();
 
   readonly #frames: FrameRecord = {
-    channel: (name) => this.#record.channel(name),
-    frame: (atMs, frame) => this.#write(() => this.#record.frame(atMs, frame)),
+    channel: (name) => {
+      const number = this.#record.channel(name);
+      this.#channels[number] = name;
+      return number;
+    },
+    frame: (atMs, frame) => {
+      this.#see(frame.channel, frame.direction, frame.bytes);
+      this.#write(() => this.#record.frame(atMs, frame));
+    },
   };
 
   constructor(unit: Unit, setting: SessionSetting, record: AttemptWriter) {
@@ -106,6 +120,8 @@ export class UnitSession {
     const result = { ...ended, quarantined };
     // Left open, the attempt is closed as interrupted at the next start: an outcome with gaps in its record is none.
     this.#unrecorded.signal.throwIfAborted();
+    const verdict = this.#verdict();
+    this.#keepCapture(result.outcome);
     const { outcome, code, detail, images, bytes, uploadMs, resumedFrom } = result;
     const last = this.#uploads.at(-1);
     this.#record.finish(
@@ -129,6 +145,7 @@ export class UnitSession {
         resumedFrom,
         uploadMs,
         signal: this.#signal,
+        verdict,
       },
       quarantined ? code : null,
     );
@@ -167,6 +184,7 @@ export class UnitSession {
       slots: (when, slots) => this.#write(() => this.#record.slots(when, slots.map(slotRecord))),
       anomaly: (anomaly) => {
         this.#anomalies.push(anomaly);
+        this.#link?.evidence?.mark();
         this.#write(() => this.#record.anomaly(anomaly));
       },
       uploaded: (upload) => {
@@ -174,6 +192,37 @@ export class UnitSession {
         this.#facts = this.#link?.facts() ?? this.#facts;
       },
     };
+  }
+
+  /** A value from the device, for the argument about order. */
+  #see(channel: number, direction: 'to-device' | 'from-device', bytes: Buffer): void {
+    const { fus } = this.#setting.profile;
+    const uuid = this.#channels[channel];
+    const story = this.#stories.at(-1);
+    if (!fus || !story || direction !== 'from-device' || uuid === undefined) return;
+    if (uuid !== fus.response.uuid && uuid !== fus.dataOut.uuid) return;
+    if (story.seen.length < MAX_SEEN) story.seen.push({ uuid, value: bytes });
+  }
+
+  #verdict(): OrderVerdict | null {
+    const { fus, capture } = this.#setting.profile;
+    if (!fus) return null;
+    const links = this.#stories.map(({ link, seen }) => ({
+      seen,
+      capture: capture === 'never' ? null : (link.evidence?.content() ?? null),
+    }));
+    return judgeOrder(fus, this.#anomalies, links);
+  }
+
+  /** The capture is kept with what went wrong, or as the profile says. */
+  #keepCapture(outcome: Outcome): void {
+    const { capture } = this.#setting.profile;
+    const wrong = outcome === 'fail' || outcome === 'error' || this.#anomalies.length > 0;
+    if (capture === 'never' || (capture === 'on-anomaly' && !wrong)) return;
+    const contents = this.#stories.flatMap(({ link }) => link.evidence?.content() ?? []);
+    const packets = contents.flatMap((content) => content.packets);
+    const leftOut = contents.reduce((sum, content) => sum + content.leftOut, 0);
+    if (packets.length > 0) this.#write(() => this.#record.capture(packCapture(packets), packets.length, leftOut));
   }
 
   /** Writes to the record; what fails there ends the attempt, and must not be thrown into the radio's face. */
@@ -243,6 +292,7 @@ export class UnitSession {
       place.release();
       emit({ type: 'unlinked', unit: this.#unit.serial });
     });
+    this.#stories.push({ link, seen: [] });
     const recorded = new RecordedLink(link, this.#frames, clock);
     if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
     return recorded;

@@ -8,10 +8,11 @@ import { type Clock, systemClock } from '../../src/clock.ts';
 import type { JobEvent, JobSummary, UnitSummary } from '../../src/contract/job-events.ts';
 import { jobFile } from '../../src/contract/job-file.ts';
 import { productFile } from '../../src/contract/product-file.ts';
-import { trayFile } from '../../src/contract/tray-file.ts';
+import { type TrayFile, trayFile } from '../../src/contract/tray-file.ts';
 import { buildImage } from '../../src/firmware/build-image.ts';
 import { type FirmwarePackage, parseFirmware } from '../../src/firmware/firmware-package.ts';
 import { parseVersion } from '../../src/firmware/mcuboot-image.ts';
+import { hostDisorder } from '../../src/host/radios.ts';
 import { openRadio } from '../../src/radio/open-radio.ts';
 import type { Radio } from '../../src/radio/radio.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';
@@ -62,7 +63,10 @@ export class VirtualStation {
   readonly events: JobEvent[] = [];
   readonly #wires: { server: Server; ends: Socket[] }[] = [];
 
-  private constructor(directory: string, path: string, tray: VirtualTray, radioCount: number) {
+  readonly #description: TrayFile;
+
+  private constructor(directory: string, path: string, tray: VirtualTray, radioCount: number, description: TrayFile) {
+    this.#description = description;
     this.directory = directory;
     this.#path = path;
     this.#tray = tray;
@@ -72,8 +76,9 @@ export class VirtualStation {
   static async start(tray: z.input<typeof trayFile>, radioCount = 1): Promise<VirtualStation> {
     const directory = await mkdtemp(join(tmpdir(), 'dfu-test-'));
     const path = join(directory, 'ether');
-    const listening = await listenVirtualTray(trayFile.parse({ ...tray, speed: SPEED }), path);
-    return new VirtualStation(directory, path, listening, radioCount);
+    const description = trayFile.parse({ ...tray, speed: SPEED });
+    const listening = await listenVirtualTray(description, path);
+    return new VirtualStation(directory, path, listening, radioCount, description);
   }
 
   /** Runs a job on fresh radios; the records stay for the next run and for `reader`. */
@@ -83,7 +88,8 @@ export class VirtualStation {
     try {
       for (let i = 0; i < this.#radioCount; i++) {
         const path = await this.#wire();
-        radios.push(await openRadio({ kind: 'h4', name: `radio ${i + 1}`, path }, fastClock));
+        const disorder = hostDisorder(this.#description, fastClock);
+        radios.push(await openRadio({ kind: 'h4', name: `radio ${i + 1}`, path }, fastClock, disorder));
       }
       const practice = options.practice ?? false;
       const station = new Station({ radios, records, clock: fastClock, practice, appVersion: 'test' });

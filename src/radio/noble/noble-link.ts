@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
-import type { Characteristic, Link, LinkFacts } from '../radio.ts';
+import type { Characteristic, Link, LinkEvidence, LinkFacts } from '../radio.ts';
 import type { NobleCharacteristic, NoblePeripheral, NobleService } from './noble-internals.ts';
 
 /** An ATT transaction that takes longer is a dead link (Core 5.4, Vol 3 Part F, 3.3.3). */
@@ -13,6 +13,7 @@ const NEEDS_ENCRYPTION = new Set([0x05, 0x0f]);
 /** What the radio lends a link: the ways around noble where the transport is ours. */
 export interface LinkBackend {
   facts(): LinkFacts;
+  readonly evidence: LinkEvidence | null;
   queued(): number;
   /** Sends an ATT Write Command; settles when it has left. */
   writeCommand(service: string, characteristic: string, value: Buffer): Promise<void>;
@@ -53,6 +54,10 @@ export class NobleLink implements Link {
 
   facts(): LinkFacts {
     return this.#backend.facts();
+  }
+
+  get evidence(): LinkEvidence | null {
+    return this.#backend.evidence;
   }
 
   get queued(): number {

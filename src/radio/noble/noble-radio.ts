@@ -3,7 +3,7 @@ import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
 import { CID_ATT, OPCODE } from '../hci/packets.ts';
 import type { HciTransport } from '../hci/transport.ts';
-import type { Advertisement, ConnectOptions, Link, Radio } from '../radio.ts';
+import type { Advertisement, ConnectOptions, Link, LinkEvidence, Radio } from '../radio.ts';
 import { createHciNoble, hciSockets, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
 import { type LinkBackend, NobleLink, usualUuid } from './noble-link.ts';
 
@@ -27,8 +27,13 @@ let nextDeviceId = 1000;
  * Opens a radio over a controller whose transport is ours: noble on top, the HCI host below.
  * @throws StationError RADIO_REFUSED, RADIO_LOST
  */
-export async function openNobleRadio(name: string, transport: HciTransport, clock: Clock): Promise<Radio> {
-  const radio = new NobleRadio(name, transport, clock);
+export async function openNobleRadio(
+  name: string,
+  transport: HciTransport,
+  clock: Clock,
+  evidence: (handle: number) => LinkEvidence | null = () => null,
+): Promise<Radio> {
+  const radio = new NobleRadio(name, transport, clock, evidence);
   try {
     await radio.start();
     return radio;
@@ -42,6 +47,7 @@ class NobleRadio implements Radio {
   readonly name: string;
   readonly ended: Promise<StationError | null>;
   readonly #clock: Clock;
+  readonly #evidence: (handle: number) => LinkEvidence | null;
   readonly #host: HciHost;
   readonly #deviceId = nextDeviceId++;
   readonly #links = new Map<number, NobleLink>();
@@ -59,9 +65,10 @@ class NobleRadio implements Radio {
   #onConnectionComplete: ((status: number, handle: number, address: string) => void) | null = null;
   #cancelPurge: () => void = () => undefined;
 
-  constructor(name: string, transport: HciTransport, clock: Clock) {
+  constructor(name: string, transport: HciTransport, clock: Clock, evidence: (handle: number) => LinkEvidence | null) {
     this.name = name;
     this.#clock = clock;
+    this.#evidence = evidence;
     this.ended = new Promise((resolve) => {
       this.#settleEnded = resolve;
     });
@@ -306,6 +313,7 @@ class NobleRadio implements Radio {
         const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs } = state;
         return { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs };
       },
+      evidence: this.#evidence(handle),
       queued: () => host.queued(handle),
       writeCommand: (service, characteristic, value) => {
         let valueHandle = valueHandles.get(characteristic);

@@ -93,6 +93,7 @@ class SystemRadio implements Radio {
           intervalMs: null,
           supervisionTimeoutMs: null,
         }),
+        evidence: null,
         queued: () => 0,
         writeCommand: (service, uuid, value) => this.#writeCommand(peripheral, service, uuid, value),
         rssi: async () => peripheral.rssi,

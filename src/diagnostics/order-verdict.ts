@@ -1,0 +1,158 @@
+import type { FusSettings } from '../contract/product-file.ts';
+import type { OrderAnomaly, OrderVerdict } from '../contract/records.ts';
+import { FrameIntake } from '../protocols/fus/frame-intake.ts';
+import { OrderAnalyser, type OrderToken } from '../protocols/fus/order.ts';
+import type { CaptureContent } from '../radio/radio.ts';
+import { type AttValue, attValues } from './att-values.ts';
+
+/** The largest frame that evidence is read with. */
+const MAX_FRAME = 65_535;
+const MAX_PACKETS = 12;
+
+/** One value as the application saw it. */
+export interface SeenValue {
+  readonly uuid: string;
+  readonly value: Buffer;
+}
+
+/** One link: what the application saw of it, and what the controller delivered. */
+export interface LinkStory {
+  readonly seen: readonly SeenValue[];
+  readonly capture: CaptureContent | null;
+}
+
+/**
+ * Who broke the order, by the evidence of the HCI capture. What was out of order when the controller delivered it was so before it came to
+ * this host: `peripheral`. What was in order there and not at the application was reordered between them: `host`. Where the evidence
+ * does not reach, `undecided`, with the reason. Returns null when there was no anomaly.
+ */
+export function judgeOrder(
+  settings: FusSettings,
+  anomalies: readonly OrderAnomaly[],
+  links: readonly LinkStory[],
+): OrderVerdict | null {
+  if (anomalies.length === 0) return null;
+  const undecided = (reason: string): OrderVerdict => ({ verdict: 'undecided', reason, packets: [] });
+  let before = 0;
+  const found = links.map((link) => {
+    const finding = judgeLink(settings, link, before);
+    before += link.capture?.packets.length ?? 0;
+    return finding;
+  });
+  const disturbed = found.filter(({ application }) => application > 0);
+  const missing = disturbed.find(({ why }) => why !== null);
+  if (missing?.why) return undecided(missing.why);
+  const delivered = disturbed.flatMap(({ packets }) => packets);
+  if (disturbed.every(({ same, lost, packets }) => same && !lost && packets.length > 0)) {
+    return {
+      verdict: 'peripheral',
+      reason:
+        'The controller delivered the values in the very order in which the application saw them: they were out of order before they came to this host. Look into the device: its application or its Bluetooth stack. Its own log, or a capture on its side, separates the two.',
+      packets: delivered.slice(0, MAX_PACKETS),
+    };
+  }
+  if (disturbed.every(({ same, packets, permuted }) => !same && permuted && packets.length === 0)) {
+    return {
+      verdict: 'host',
+      reason:
+        'The controller delivered every value in order; they were reordered between it and the application, on this host. The device is not to blame.',
+      packets: disturbed.flatMap(({ differs }) => differs).slice(0, MAX_PACKETS),
+    };
+  }
+  if (disturbed.some(({ lost }) => lost)) {
+    return undecided(
+      'Values are missing already in what the controller delivered. They were never sent, or were lost before this host: a capture in the air or on the device decides.',
+    );
+  }
+  return undecided(
+    'Some of it was out of order when the controller delivered it, and some was reordered on this host.',
+  );
+}
+
+interface LinkFinding {
+  /** Anomalies at the application. */
+  readonly application: number;
+  /** Why nothing can be said; null when something can. */
+  readonly why: string | null;
+  /** Whether the application saw exactly what was delivered. */
+  readonly same: boolean;
+  /** Whether it saw the same values in another order. */
+  readonly permuted: boolean;
+  /** Whether markers or data are missing in what was delivered. */
+  readonly lost: boolean;
+  /** Packets with which the order was broken when it was delivered. */
+  readonly packets: readonly number[];
+  /** Packets from which on the two differ. */
+  readonly differs: readonly number[];
+}
+
+/** `before`: packets of earlier links in the same file; packets are numbered from 1, as in the file that `trace` writes. */
+function judgeLink(settings: FusSettings, { seen, capture }: LinkStory, before: number): LinkFinding {
+  const application = anomaliesOf(
+    settings,
+    seen.map(({ uuid, value }) => ({ uuid, value, packet: 0 })),
+  ).length;
+  const nothing = { application, same: false, permuted: false, lost: false, packets: [], differs: [] };
+  if (!capture)
+    return {
+      ...nothing,
+      why: 'There is no HCI capture of this link: it is switched off, or the transport is not ours.',
+    };
+  if (capture.leftOut > 0)
+    return { ...nothing, why: `The HCI capture of this link has a gap of ${capture.leftOut} packets.` };
+  const own = new Set([settings.response.uuid, settings.dataOut.uuid]);
+  const delivered = attValues(capture.packets)
+    .filter(({ uuid }) => uuid !== null && own.has(uuid))
+    .map((value) => ({ ...value, packet: value.packet + before + 1 }));
+  if (delivered.length < seen.length)
+    return { ...nothing, why: 'The HCI capture does not hold all that the application saw.' };
+  const found = anomaliesOf(settings, delivered);
+  const key = ({ uuid, value }: { uuid: string | null; value: Buffer }) => `${uuid} ${value.toString('hex')}`;
+  // What was delivered and had not been handed over when the link ended says nothing about order.
+  const deliveredKeys = delivered.slice(0, seen.length).map(key);
+  const seenKeys = seen.map(key);
+  const first = seenKeys.findIndex((each, index) => each !== deliveredKeys[index]);
+  return {
+    application,
+    why: null,
+    same: first < 0,
+    permuted: isPermutation(seenKeys, delivered.map(key)),
+    lost: found.some(({ shape }) => shape === 'missing-start' || shape === 'missing-end'),
+    packets: found.map(({ packet }) => packet),
+    differs: first < 0 ? [] : delivered.slice(first, first + 3).map(({ packet }) => packet),
+  };
+}
+
+function anomaliesOf(
+  settings: FusSettings,
+  values: readonly Pick<AttValue, 'uuid' | 'value' | 'packet'>[],
+): { readonly shape: OrderAnomaly['shape']; readonly packet: number }[] {
+  const tokens = orderTokens(settings, values);
+  const analyser = new OrderAnalyser(settings.header === 'standard');
+  const anomalies = tokens.flatMap((token) => analyser.push(token));
+  return [...anomalies, ...analyser.flush()].map(({ shape, token }) => ({ shape, packet: values[token]?.packet ?? 0 }));
+}
+
+/** Values as tokens of order. */
+export function orderTokens(
+  settings: FusSettings,
+  values: readonly { readonly uuid: string | null; readonly value: Buffer }[],
+): OrderToken[] {
+  const intake = new FrameIntake(settings, MAX_FRAME);
+  return values.map(({ uuid, value }, index) =>
+    uuid === settings.response.uuid
+      ? intake.marker(value[0] === settings.markers.open, index).token
+      : intake.data(value, index).token,
+  );
+}
+
+/** Whether every value of `part` is in `whole`, as often. */
+function isPermutation(part: readonly string[], whole: readonly string[]): boolean {
+  const counts = new Map<string, number>();
+  for (const each of whole) counts.set(each, (counts.get(each) ?? 0) + 1);
+  return part.every((each) => {
+    const left = (counts.get(each) ?? 0) - 1;
+    counts.set(each, left);
+    return left >= 0;
+  });
+}

@@ -1,0 +1,196 @@
+import type { Clock } from '../../clock.ts';
+import type { CaptureContent, CapturedPacket, LinkEvidence } from '../radio.ts';
+import { EVENT, HCI_ACL, HCI_COMMAND, HCI_EVENT, LE_EVENT, OPCODE } from './packets.ts';
+import type { HciTransport } from './transport.ts';
+
+/** Connection set-up and discovery: always kept. */
+const HEAD_BYTES = 256 * 1024;
+/** The latest packets, out of which the seconds around an anomaly are kept. */
+const RING_BYTES = 1024 * 1024;
+/** Packets around anomalies; beyond this an attempt has shown enough. */
+const PINNED_BYTES = 2 * 1024 * 1024;
+/** How long before and after an anomaly, in microseconds. */
+const AROUND_US = 2_000_000;
+/** Links of the past that may still be asked for. */
+const MAX_LINKS = 64;
+
+/** The HCI packets of one link, bounded: its beginning, its latest, and what lies around each anomaly. */
+export class LinkCapture implements LinkEvidence {
+  readonly #head: CapturedPacket[] = [];
+  #headBytes = 0;
+  #ring: CapturedPacket[] = [];
+  #ringFrom = 0;
+  #ringBytes = 0;
+  readonly #pinned: CapturedPacket[] = [];
+  #pinnedBytes = 0;
+  #pinUntilUs = Number.NEGATIVE_INFINITY;
+  #count = 0;
+  #latestUs = 0;
+
+  add(timeUs: number, received: boolean, packet: Buffer): void {
+    const captured: CapturedPacket = { number: this.#count++, timeUs, received, packet };
+    this.#latestUs = timeUs;
+    if (this.#headBytes < HEAD_BYTES) {
+      this.#head.push(captured);
+      this.#headBytes += packet.length;
+      return;
+    }
+    this.#ring.push(captured);
+    this.#ringBytes += packet.length;
+    while (this.#ringBytes > RING_BYTES) this.#dropOldest();
+  }
+
+  /** An anomaly was seen: the seconds around now stay. */
+  mark(): void {
+    const last = this.#pinned.at(-1)?.number ?? -1;
+    for (let at = this.#ringFrom; at < this.#ring.length; at++) {
+      const captured = this.#ring[at];
+      if (captured && captured.timeUs >= this.#latestUs - AROUND_US && captured.number > last) this.#pin(captured);
+    }
+    this.#pinUntilUs = this.#latestUs + AROUND_US;
+  }
+
+  content(): CaptureContent {
+    const ring = this.#ring.slice(this.#ringFrom);
+    const first = ring[0]?.number ?? Number.POSITIVE_INFINITY;
+    const packets = [...this.#head, ...this.#pinned.filter(({ number }) => number < first), ...ring];
+    return { packets, leftOut: this.#count - packets.length };
+  }
+
+  /** What leaves the ring is lost, unless an anomaly lies near. */
+  #dropOldest(): void {
+    const oldest = this.#ring[this.#ringFrom++];
+    if (!oldest) return;
+    this.#ringBytes -= oldest.packet.length;
+    if (oldest.timeUs <= this.#pinUntilUs && oldest.number > (this.#pinned.at(-1)?.number ?? -1)) this.#pin(oldest);
+    if (this.#ringFrom > 4096) {
+      this.#ring = this.#ring.slice(this.#ringFrom);
+      this.#ringFrom = 0;
+    }
+  }
+
+  #pin(captured: CapturedPacket): void {
+    if (this.#pinnedBytes + captured.packet.length > PINNED_BYTES) return;
+    this.#pinned.push(captured);
+    this.#pinnedBytes += captured.packet.length;
+  }
+}
+
+/**
+ * A transport that remembers what crosses it, link by link. It stands directly on the controller: whatever reorders packets above it is
+ * seen from outside.
+ */
+export class CapturingTransport implements HciTransport {
+  readonly #inner: HciTransport;
+  readonly #clock: Clock;
+  readonly #startedUs: number;
+  readonly #startedMs: number;
+  readonly #links = new Map<number, LinkCapture>();
+  /** The latest request for a connection and its status: they belong to the link that comes of it. */
+  #setUp: { timeUs: number; received: boolean; packet: Buffer }[] = [];
+
+  constructor(inner: HciTransport, clock: Clock) {
+    this.#inner = inner;
+    this.#clock = clock;
+    this.#startedUs = clock.wall().getTime() * 1000;
+    this.#startedMs = clock.now();
+  }
+
+  /** The capture of the link that has this handle now, or had it last. */
+  link(handle: number): LinkCapture | null {
+    return this.#links.get(handle) ?? null;
+  }
+
+  send(packet: Buffer): void {
+    this.#note(false, packet);
+    this.#inner.send(packet);
+  }
+
+  onPacket(handler: (packet: Buffer) => void): void {
+    this.#inner.onPacket((packet) => {
+      this.#note(true, packet);
+      handler(packet);
+    });
+  }
+
+  onLost(handler: (reason: string) => void): void {
+    this.#inner.onLost(handler);
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+
+  #note(received: boolean, packet: Buffer): void {
+    const timeUs = this.#startedUs + Math.round((this.#clock.now() - this.#startedMs) * 1000);
+    const entry = { timeUs, received, packet };
+    if (isConnectionRequest(packet)) this.#setUp = [entry];
+    else if (isStatusOfRequest(packet)) this.#setUp.push(entry);
+    const handle = handleOf(packet);
+    if (handle === null) return;
+    if (isConnectionComplete(packet)) this.#begin(handle);
+    this.#links.get(handle)?.add(timeUs, received, packet);
+  }
+
+  #begin(handle: number): void {
+    const capture = new LinkCapture();
+    for (const { timeUs, received, packet } of this.#setUp.splice(0)) capture.add(timeUs, received, packet);
+    this.#links.delete(handle);
+    this.#links.set(handle, capture);
+    const oldest = this.#links.keys().next().value;
+    if (this.#links.size > MAX_LINKS && oldest !== undefined) this.#links.delete(oldest);
+  }
+}
+
+const LE_ENHANCED_CONNECTION_COMPLETE = 0x0a;
+/** Commands whose parameters do not begin with a connection handle. */
+const OGF_LINK_CONTROL = 0x01;
+const OGF_LE = 0x08;
+const LE_WITH_HANDLE = new Set([0x2013, 0x2016, 0x2019, 0x201a, 0x201b, 0x2020, 0x2021, 0x2022, 0x2030, 0x2032]);
+
+function isConnectionRequest(packet: Buffer): boolean {
+  return packet[0] === HCI_COMMAND && packet.readUInt16LE(1) === OPCODE.LE_CREATE_CONNECTION;
+}
+
+function isStatusOfRequest(packet: Buffer): boolean {
+  return (
+    packet[0] === HCI_EVENT &&
+    packet[1] === EVENT.COMMAND_STATUS &&
+    packet.readUInt16LE(5) === OPCODE.LE_CREATE_CONNECTION
+  );
+}
+
+function isConnectionComplete(packet: Buffer): boolean {
+  if (packet[0] !== HCI_EVENT || packet[1] !== EVENT.LE_META || packet[4] !== 0) return false;
+  return packet[3] === LE_EVENT.CONNECTION_COMPLETE || packet[3] === LE_ENHANCED_CONNECTION_COMPLETE;
+}
+
+/** The link that a packet belongs to; null when it belongs to none, or to several. */
+function handleOf(packet: Buffer): number | null {
+  const at = handleOffset(packet);
+  return at === null || packet.length < at + 2 ? null : packet.readUInt16LE(at) & 0x0fff;
+}
+
+function handleOffset(packet: Buffer): number | null {
+  if (packet[0] === HCI_ACL) return 1;
+  if (packet[0] === HCI_COMMAND) {
+    const opcode = packet.readUInt16LE(1);
+    const ofLink = opcode >> 10 === OGF_LINK_CONTROL || opcode >> 10 === 0x05;
+    return ofLink || (opcode >> 10 === OGF_LE && LE_WITH_HANDLE.has(opcode)) ? 4 : null;
+  }
+  if (packet[0] !== HCI_EVENT) return null;
+  switch (packet[1]) {
+    case EVENT.DISCONNECTION_COMPLETE:
+    case 0x08: // Encryption Change
+    case 0x30: // Encryption Key Refresh Complete
+      return 4;
+    case EVENT.NUMBER_OF_COMPLETED_PACKETS:
+      return packet[3] === 1 ? 4 : null;
+    case EVENT.LE_META:
+      // Advertising reports have no handle; a connection has its status before it, and so have updates.
+      if (packet[3] === 0x02 || packet[3] === 0x0b || packet[3] === 0x0d) return null;
+      return packet[3] === 0x05 || packet[3] === 0x06 || packet[3] === 0x07 ? 4 : 5;
+    default:
+      return null;
+  }
+}
