@@ -6,10 +6,12 @@ import { systemClock } from '../clock.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
 import type { JobEvent } from '../contract/job-events.ts';
 import { type Outcome, outcomes } from '../contract/records.ts';
+import { logFormats } from '../diagnostics/device-log.ts';
 import { dataDirectory } from '../host/data-directory.ts';
 import { appVersion } from '../host/version.ts';
 import { RecordReader } from '../records/record-reader.ts';
 import { RecordWriter } from '../records/record-writer.ts';
+import { compareWithLog, comparisonText } from './compare-command.ts';
 import { announcement, runDemo } from './demo-command.ts';
 import { examine } from './doctor-command.ts';
 import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
@@ -196,6 +198,31 @@ program
     const reader = openReader(options);
     try {
       say(`${await exportTrace(reader, attempt, options.format, options.output)} packets in ${options.output}`);
+    } finally {
+      reader.close();
+    }
+  });
+
+program
+  .command('compare')
+  .description("hold a device's own log against the station's frame log and the HCI capture")
+  .argument('<attempt>', 'its id, or the serial of a unit for its latest')
+  .argument('<log>', "the device's log, as text")
+  .option('--format <name>', `${Object.keys(logFormats).join(', ')}; by default whichever fits`)
+  .option(
+    '--pattern <expression>',
+    'a regular expression with the groups time, event and, where it stands apart, bytes',
+  )
+  .option('--practice')
+  .option('--data <dir>')
+  .option('--json')
+  .action(async (attempt: string, log: string, options: RecordsOptions & { format?: string; pattern?: string }) => {
+    const reader = openReader(options);
+    try {
+      const comparison = await compareWithLog(reader, attempt, log, options);
+      if (options.json) sayJson({ type: 'comparison', ...comparison });
+      else say(comparisonText(comparison));
+      process.exitCode = comparison.divergence === null ? 0 : 1;
     } finally {
       reader.close();
     }

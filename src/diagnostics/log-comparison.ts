@@ -1,0 +1,265 @@
+import { diffArrays } from 'diff';
+import type { FusSettings } from '../contract/product-file.ts';
+import type { CapturedPacket } from '../radio/radio.ts';
+import { attValues } from './att-values.ts';
+import type { DeviceEvent, DeviceLog } from './device-log.ts';
+
+/** One value as the station's application saw it. */
+export interface StationValue {
+  readonly uuid: string;
+  readonly timeMs: number;
+  readonly value: Buffer;
+  /** Octets of the value; more than `value` has where image bytes are not kept. */
+  readonly length: number;
+}
+
+/** What either side has of one value: `1`, `0` or `data 23`. */
+export interface ComparedRow {
+  readonly device: { readonly line: number; readonly timeMs: number | null; readonly what: string } | null;
+  readonly station: { readonly number: number; readonly timeMs: number; readonly what: string } | null;
+  /** What the controller delivered as the value of that number; null without a capture, or without a station value. */
+  readonly hci: string | null;
+}
+
+/** A device's log against the station's frame log. */
+export interface LogComparison {
+  readonly format: string;
+  readonly lines: number;
+  readonly deviceEvents: number;
+  readonly stationValues: number;
+  readonly hciValues: number | null;
+  /** How the device's clock lies to the station's, over all values that both have. */
+  readonly clock: { readonly offsetMs: number; readonly driftPpm: number } | null;
+  /** Values that both have at different places; that only the device has; that only the station has. */
+  readonly reordered: number;
+  readonly onlyDevice: number;
+  readonly onlyStation: number;
+  /** The row at which the two part; null when they agree. */
+  readonly divergence: number | null;
+  /** In words, what happened there and where HCI stood. */
+  readonly finding: string;
+  readonly rows: readonly ComparedRow[];
+}
+
+/** How many lines of the device's log may be missing between two that are there, before they are no reordering but a loss. */
+const NEAR_ROWS = 12;
+/** Longer sequences are aligned by content alone. */
+const MAX_CELLS = 16_000_000;
+/** What lies further apart in time is not the same value. */
+const FAR_MS = 100;
+/** Markers keep their order among themselves: rather than one of them, data are taken to have moved. */
+const MARKER_GAP = 1.05;
+/** Events of the device that vote about the clocks, and how fine their votes are. */
+const SAMPLES = 256;
+const BUCKET_MS = 50;
+
+/** Aligns the two sequences and says where they part. Missing lines, another clock and its drift do not matter: order and content do. */
+export function compareLogs(
+  settings: FusSettings,
+  log: DeviceLog,
+  station: readonly StationValue[],
+  packets: readonly CapturedPacket[] | null,
+): LogComparison {
+  const own = new Set([settings.response.uuid, settings.dataOut.uuid]);
+  const seen = station.filter(({ uuid }) => own.has(uuid));
+  const delivered = packets && attValues(packets).filter(({ uuid }) => uuid !== null && own.has(uuid));
+  const saysBytes = log.events.some(({ bytes }) => bytes !== null);
+  const deviceKeys = log.events.map((event) => deviceWhat(event, saysBytes));
+  const stationKeys = seen.map(({ uuid, value, length }) => what(settings, uuid, value[0], length, saysBytes));
+  const hci =
+    delivered?.map(({ uuid, value }) => what(settings, uuid ?? '', value[0], value.length, saysBytes)) ?? null;
+
+  const rows = align(
+    log.events.map(({ timeMs }, index) => ({ key: deviceKeys[index] ?? '', timeMs })),
+    seen.map(({ timeMs }, index) => ({ key: stationKeys[index] ?? '', timeMs })),
+  ).map(([left, right]): ComparedRow => {
+    const event = left === null ? undefined : log.events[left];
+    const value = right === null ? undefined : seen[right];
+    return {
+      device: event ? { line: event.line, timeMs: event.timeMs, what: deviceKeys[left ?? 0] ?? '' } : null,
+      station: value ? { number: right ?? 0, timeMs: value.timeMs, what: stationKeys[right ?? 0] ?? '' } : null,
+      hci: right === null ? null : (hci?.[right] ?? null),
+    };
+  });
+  const { reordered, onlyDevice, onlyStation } = tally(rows);
+  const first = rows.findIndex((row) => row.device === null || row.station === null);
+  return {
+    format: log.format,
+    lines: log.lines,
+    deviceEvents: log.events.length,
+    stationValues: seen.length,
+    hciValues: hci?.length ?? null,
+    clock: fitClock(rows),
+    reordered,
+    onlyDevice,
+    onlyStation,
+    divergence: first < 0 ? null : first,
+    finding: finding(rows, first, hci, stationKeys),
+    rows,
+  };
+}
+
+interface Entry {
+  readonly key: string;
+  readonly timeMs: number | null;
+}
+/** Numbers of what stands side by side; null where one side has nothing. */
+type Pair = readonly [device: number | null, station: number | null];
+
+/**
+ * Aligns two sequences: the fewest departures first, and of those with as few the one whose times lie closest. Without times, or when
+ * they are too long, by content alone.
+ */
+function align(device: readonly Entry[], station: readonly Entry[]): Pair[] {
+  const offsetMs = device.length * station.length <= MAX_CELLS ? clockOffset(device, station) : null;
+  return offsetMs === null ? alignByContent(device, station) : alignByTime(device, station, offsetMs);
+}
+
+/** The offset between the clocks for which most values have their like on the other side: each pair of the same content has a vote. */
+function clockOffset(device: readonly Entry[], station: readonly Entry[]): number | null {
+  const votes = new Map<number, { count: number; sum: number }>();
+  const every = Math.max(1, Math.floor(device.length / SAMPLES));
+  for (let i = 0; i < device.length; i += every) {
+    const { key, timeMs } = device[i]!;
+    for (const other of station) {
+      if (timeMs === null || other.timeMs === null || other.key !== key) continue;
+      const bucket = Math.round((timeMs - other.timeMs) / BUCKET_MS);
+      const vote = votes.get(bucket) ?? { count: 0, sum: 0 };
+      votes.set(bucket, { count: vote.count + 1, sum: vote.sum + timeMs - other.timeMs });
+    }
+  }
+  // A true offset may lie between two buckets.
+  const weight = (bucket: number) => (votes.get(bucket)?.count ?? 0) + (votes.get(bucket + 1)?.count ?? 0);
+  const best = [...votes.keys()].toSorted((a, b) => weight(b) - weight(a))[0];
+  if (best === undefined) return null;
+  const near = [votes.get(best), votes.get(best + 1)].filter((vote) => vote !== undefined);
+  return near.reduce((sum, vote) => sum + vote.sum, 0) / near.reduce((sum, vote) => sum + vote.count, 0);
+}
+
+function alignByContent(device: readonly Entry[], station: readonly Entry[]): Pair[] {
+  const pairs: Pair[] = [];
+  let left = 0;
+  let right = 0;
+  const parts = diffArrays(
+    device.map(({ key }) => key),
+    station.map(({ key }) => key),
+  );
+  for (const { value, added, removed } of parts) {
+    for (let i = 0; i < value.length; i++) pairs.push([added ? null : left++, removed ? null : right++]);
+  }
+  return pairs;
+}
+
+/** Needleman and Wunsch: a gap costs 1, times that differ up to as much; different content never stands side by side, nor what is far apart in time. */
+function alignByTime(device: readonly Entry[], station: readonly Entry[], offsetMs: number): Pair[] {
+  const width = station.length + 1;
+  const costs = new Float32Array((device.length + 1) * width);
+  for (let i = 0; i <= device.length; i++) {
+    for (let j = 0; j <= station.length; j++) {
+      const up = i > 0 ? costs[(i - 1) * width + j]! + gap(device[i - 1]!) : Number.POSITIVE_INFINITY;
+      const left = j > 0 ? costs[i * width + j - 1]! + gap(station[j - 1]!) : Number.POSITIVE_INFINITY;
+      const match =
+        i > 0 && j > 0
+          ? costs[(i - 1) * width + j - 1]! + apart(device[i - 1]!, station[j - 1]!, offsetMs)
+          : Number.POSITIVE_INFINITY;
+      costs[i * width + j] = i === 0 && j === 0 ? 0 : Math.min(up, left, match);
+    }
+  }
+  const pairs: Pair[] = [];
+  for (let i = device.length, j = station.length; i > 0 || j > 0; ) {
+    const cost = costs[i * width + j]!;
+    const near = (other: number) => Math.abs(cost - other) < 1e-3;
+    if (i > 0 && j > 0 && near(costs[(i - 1) * width + j - 1]! + apart(device[i - 1]!, station[j - 1]!, offsetMs))) {
+      pairs.push([--i, --j]);
+    } else if (j > 0 && near(costs[i * width + j - 1]! + gap(station[j - 1]!))) pairs.push([null, --j]);
+    else pairs.push([--i, null]);
+  }
+  return pairs.reverse();
+}
+
+const gap = ({ key }: Entry) => (key.startsWith('data') ? 1 : MARKER_GAP);
+
+function apart(device: Entry, station: Entry, offsetMs: number): number {
+  if (device.key !== station.key) return Number.POSITIVE_INFINITY;
+  if (device.timeMs === null || station.timeMs === null) return 0;
+  const share = Math.abs(device.timeMs - station.timeMs - offsetMs) / FAR_MS;
+  return share > 1 ? Number.POSITIVE_INFINITY : share;
+}
+
+function deviceWhat({ kind, marker, bytes }: DeviceEvent, saysBytes: boolean): string {
+  if (kind === 'marker') return String(marker);
+  return saysBytes ? `data ${bytes ?? '?'}` : 'data';
+}
+
+function what(
+  settings: FusSettings,
+  uuid: string,
+  first: number | undefined,
+  length: number,
+  saysBytes: boolean,
+): string {
+  if (uuid === settings.response.uuid) return String(first ?? '?');
+  return saysBytes ? `data ${length}` : 'data';
+}
+
+/** A value that only one side has is reordered when the other has it nearby, and missing otherwise. */
+function tally(rows: readonly ComparedRow[]): { reordered: number; onlyDevice: number; onlyStation: number } {
+  const open = rows.flatMap((row, at) => (row.device === null || row.station === null ? [{ row, at }] : []));
+  const used = new Set<number>();
+  let reordered = 0;
+  for (const { row, at } of open) {
+    if (row.station !== null || used.has(at)) continue;
+    const partner = open.find(
+      (other) =>
+        other.row.device === null &&
+        !used.has(other.at) &&
+        other.row.station?.what === row.device?.what &&
+        Math.abs(other.at - at) <= NEAR_ROWS,
+    );
+    if (!partner) continue;
+    used.add(at).add(partner.at);
+    reordered += 1;
+  }
+  const left = open.filter(({ at }) => !used.has(at));
+  const onlyDevice = left.filter(({ row }) => row.station === null).length;
+  return { reordered, onlyDevice, onlyStation: left.length - onlyDevice };
+}
+
+/** Offset and drift by least squares over the values that both sides have. */
+function fitClock(rows: readonly ComparedRow[]): LogComparison['clock'] {
+  const pairs = rows.flatMap(({ device, station }) =>
+    device && station && device.timeMs !== null ? [[station.timeMs, device.timeMs] as const] : [],
+  );
+  if (pairs.length < 2) return null;
+  const mean = (pick: 0 | 1) => pairs.reduce((sum, pair) => sum + pair[pick], 0) / pairs.length;
+  const [x, y] = [mean(0), mean(1)];
+  const covariance = pairs.reduce((sum, [a, b]) => sum + (a - x) * (b - y), 0);
+  const variance = pairs.reduce((sum, [a]) => sum + (a - x) ** 2, 0);
+  const slope = variance === 0 ? 1 : covariance / variance;
+  return { offsetMs: y - slope * x, driftPpm: (slope - 1) * 1e6 };
+}
+
+function finding(
+  rows: readonly ComparedRow[],
+  first: number,
+  hci: readonly string[] | null,
+  seen: readonly string[],
+): string {
+  if (first < 0) return 'Both logs tell the same, in the same order.';
+  const row = rows[first];
+  const here = row?.device
+    ? `Line ${row.device.line} of the device's log says ${row.device.what}`
+    : `The station saw ${row?.station?.what}, which the device's log does not have here`;
+  const next = rows.slice(first).find(({ station }) => station !== null)?.station;
+  const there = row?.device ? (next ? `; the station saw ${next.what} instead` : '; the station saw nothing more') : '';
+  const asked = next ?? row?.station;
+  if (!hci) return `${here}${there}. There is no HCI capture to say where it happened.`;
+  if (!asked)
+    return `${here}${there}. The controller delivered ${hci.length} values, the application saw ${seen.length}.`;
+  const delivered = hci[asked.number];
+  const where =
+    delivered === asked.what
+      ? 'The controller delivered it as the station saw it: it happened before this host, in the device.'
+      : `The controller delivered ${delivered ?? 'nothing'} there, as the device says: it happened on this host.`;
+  return `${here}${there}. ${where}`;
+}
