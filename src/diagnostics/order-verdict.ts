@@ -8,6 +8,11 @@ import { type AttValue, attValues } from './att-values.ts';
 /** The largest frame that evidence is read with. */
 const MAX_FRAME = 65_535;
 const MAX_PACKETS = 12;
+/** Values of the frames that may be under way when a link ends. */
+const UNFINISHED_TOKENS = 12;
+
+const SOMETHING_MISSING =
+  'Values are missing already in what the controller delivered. They were never sent, or were lost before this host: a capture in the air or on the device decides.';
 
 /** One value as the application saw it. */
 export interface SeenValue {
@@ -39,7 +44,8 @@ export function judgeOrder(
     before += link.capture?.packets.length ?? 0;
     return finding;
   });
-  const disturbed = found.filter(({ application }) => application > 0);
+  const disturbed = found.filter(({ application, unfinished, lost }) => application > 0 && (lost || !unfinished));
+  if (disturbed.length === 0) return undecided(SOMETHING_MISSING);
   const missing = disturbed.find(({ why }) => why !== null);
   if (missing?.why) return undecided(missing.why);
   const delivered = disturbed.flatMap(({ packets }) => packets);
@@ -60,9 +66,7 @@ export function judgeOrder(
     };
   }
   if (disturbed.some(({ lost }) => lost)) {
-    return undecided(
-      'Values are missing already in what the controller delivered. They were never sent, or were lost before this host: a capture in the air or on the device decides.',
-    );
+    return undecided(SOMETHING_MISSING);
   }
   return undecided(
     'Some of it was out of order when the controller delivered it, and some was reordered on this host.',
@@ -80,6 +84,8 @@ interface LinkFinding {
   readonly permuted: boolean;
   /** Whether markers or data are missing in what was delivered. */
   readonly lost: boolean;
+  /** Whether all that is wrong with it may be that the link ended before the rest came. */
+  readonly unfinished: boolean;
   /** Packets with which the order was broken when it was delivered. */
   readonly packets: readonly number[];
   /** Packets from which on the two differ. */
@@ -92,7 +98,15 @@ function judgeLink(settings: FusSettings, { seen, capture }: LinkStory, before: 
     settings,
     seen.map(({ uuid, value }) => ({ uuid, value, packet: 0 })),
   ).length;
-  const nothing = { application, same: false, permuted: false, lost: false, packets: [], differs: [] };
+  const nothing = {
+    application,
+    same: false,
+    permuted: false,
+    lost: false,
+    unfinished: false,
+    packets: [],
+    differs: [],
+  };
   if (!capture)
     return {
       ...nothing,
@@ -117,7 +131,8 @@ function judgeLink(settings: FusSettings, { seen, capture }: LinkStory, before: 
     why: null,
     same: first < 0,
     permuted: isPermutation(seenKeys, delivered.map(key)),
-    lost: found.some(({ shape }) => shape === 'missing-start' || shape === 'missing-end'),
+    lost: markersWereLost(settings, delivered),
+    unfinished: found.length > 0 && found.every(({ shape }) => shape === 'missing-start' || shape === 'missing-end'),
     packets: found.map(({ packet }) => packet),
     differs: first < 0 ? [] : delivered.slice(first, first + 3).map(({ packet }) => packet),
   };
@@ -131,6 +146,22 @@ function anomaliesOf(
   const analyser = new OrderAnalyser(settings.header === 'standard');
   const anomalies = tokens.flatMap((token) => analyser.push(token));
   return [...anomalies, ...analyser.flush()].map(({ shape, token }) => ({ shape, packet: values[token]?.packet ?? 0 }));
+}
+
+/** Whether there are fewer starts or ends than frames: markers were lost. What is missing when the link ends may only not have come yet. */
+function markersWereLost(
+  settings: FusSettings,
+  values: readonly { readonly uuid: string | null; readonly value: Buffer }[],
+): boolean {
+  const tokens = orderTokens(settings, values);
+  const tally = { open: 0, close: 0, data: 0 };
+  let lastBalance = 0;
+  tokens.forEach(({ kind, endsFrame }, index) => {
+    if (kind !== 'data' || endsFrame || settings.header === 'none') tally[kind] += 1;
+    const frames = settings.header === 'none' ? tally.open : tally.data;
+    if (tally.open >= frames && tally.close >= frames) lastBalance = index + 1;
+  });
+  return tokens.length - lastBalance > UNFINISHED_TOKENS;
 }
 
 /** Values as tokens of order. */

@@ -64,6 +64,17 @@ export function smpUploadShape(frameBytes: number, mtu: number): FrameShape {
   return { imageBytes, writes: split(header + cbor + imageBytes, mtu - ATT_HEADER), notifications: [answer] };
 }
 
+/** A FUS DATA frame of at most `frameBytes` with its markers, and the answer with its own (docs/protocols/fus.md). */
+export function fusDataShape(imageBytes: number, mtu: number): FrameShape {
+  const overhead = 4 + 4 + 2;
+  const answer = 4 + 5 + 2;
+  return {
+    imageBytes,
+    writes: [1, ...split(overhead + imageBytes, mtu - ATT_HEADER), 1],
+    notifications: [1, answer, 1],
+  };
+}
+
 function split(octets: number, most: number): number[] {
   const whole = Math.floor(octets / most);
   const rest = octets - whole * most;

@@ -1,9 +1,16 @@
 import type { JobEvent } from '../../src/contract/job-events.ts';
-import { perfectSenderBytesPerSecond, smpUploadShape } from '../../src/radio/perfect-sender.ts';
+import type { ProductProfile } from '../../src/contract/product-file.ts';
+import { dataBytes } from '../../src/protocols/fus/fus-upload.ts';
+import {
+  type FrameShape,
+  fusDataShape,
+  perfectSenderBytesPerSecond,
+  smpUploadShape,
+} from '../../src/radio/perfect-sender.ts';
 import { intervalFor } from '../../src/scheduler/link-plan.ts';
 import { testFirmware } from '../support/virtual-station.ts';
 import { atLeast, type Figure } from './figure.ts';
-import { FRAME_BYTES, openRig, runJob } from './rig.ts';
+import { FRAME_BYTES, fusProfile, openRig, profile, runJob } from './rig.ts';
 
 const IMAGE_BYTES = 500_000;
 
@@ -27,8 +34,8 @@ function commonRates(tracks: readonly Track[]): number[] {
   });
 }
 
-async function measure(units: number, radios: number): Promise<number[]> {
-  const rig = await openRig({ units, device: { slotKiB: 1024 } }, radios);
+async function measure(units: number, radios: number, product: ProductProfile = profile): Promise<number[]> {
+  const rig = await openRig({ units, device: { protocol: product.protocol, slotKiB: 1024 } }, radios);
   const tracks = new Map<string, Track>();
   const onEvent = (event: JobEvent) => {
     if (event.type !== 'progress') return;
@@ -37,14 +44,14 @@ async function measure(units: number, radios: number): Promise<number[]> {
     track.points.push({ atMs: performance.now(), bytes: event.bytes });
   };
   try {
-    await runJob(rig, await testFirmware(IMAGE_BYTES), units, onEvent);
+    await runJob(rig, await testFirmware(IMAGE_BYTES), units, onEvent, product);
   } finally {
     await rig.stop();
   }
   return commonRates([...tracks.values()]);
 }
 
-function limit(linksPerRadio: number): number {
+function limit(linksPerRadio: number, shape: FrameShape = smpUploadShape(FRAME_BYTES, 498)): number {
   const conditions = {
     phy: '2M' as const,
     intervalMs: intervalFor(linksPerRadio),
@@ -53,7 +60,7 @@ function limit(linksPerRadio: number): number {
     mtu: 498,
     encrypted: false,
   };
-  return perfectSenderBytesPerSecond(conditions, smpUploadShape(FRAME_BYTES, 498));
+  return perfectSenderBytesPerSecond(conditions, shape);
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -73,4 +80,20 @@ export async function eightUnits(): Promise<Figure[]> {
 
 export async function fourRadios(): Promise<Figure[]> {
   return [atLeast('four radios, four units each', sum(await measure(16, 4)), 4 * limit(4), 0.9, 'B/s')];
+}
+
+/** Unencrypted, 2M, MTU 498: what the air carries without a pause. */
+const CONTINUOUS_BYTES_PER_SECOND = 175_800;
+const FUS_MAX_FRAME = 8192;
+
+/** FUS of the reference profile: one unit, and eight on one radio. */
+export async function fus(): Promise<Figure[]> {
+  const shape = fusDataShape(dataBytes(FUS_MAX_FRAME, 498, 'standard', 'crc16'), 498);
+  const one = sum(await measure(1, 1, fusProfile));
+  const eight = sum(await measure(8, 1, fusProfile));
+  return [
+    atLeast('FUS, one unit, 2M', one, limit(1, shape), 0.95, 'B/s'),
+    atLeast('FUS, one unit / continuous air', one, CONTINUOUS_BYTES_PER_SECOND, 0.85, 'B/s'),
+    atLeast('FUS, eight units on one radio', eight, limit(8, shape), 0.95, 'B/s'),
+  ];
 }

@@ -4,14 +4,17 @@ import { cpus } from 'node:os';
 import { textTable } from '../../src/cli/text-table.ts';
 import { cpu, frameLog, memory } from './cost.ts';
 import type { Figure } from './figure.ts';
-import { eightUnits, fourRadios, oneUnit } from './goodput.ts';
+import { eightUnits, fourRadios, fus, oneUnit } from './goodput.ts';
 import { history } from './history.ts';
+import { order } from './order.ts';
 import { firstTile, screen } from './screen.ts';
 
 const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'one-unit': oneUnit,
   'eight-units': eightUnits,
   'four-radios': fourRadios,
+  fus,
+  order,
   cpu,
   memory,
   'frame-log': frameLog,

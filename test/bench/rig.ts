@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { systemClock } from '../../src/clock.ts';
 import type { JobEvent, JobSummary } from '../../src/contract/job-events.ts';
-import { productFile } from '../../src/contract/product-file.ts';
+import { type ProductProfile, productFile } from '../../src/contract/product-file.ts';
 import { trayFile } from '../../src/contract/tray-file.ts';
 import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
 import { forkOnNode, startVirtualTray } from '../../src/host/virtual-radio.ts';
@@ -22,6 +22,14 @@ export const FRAME_BYTES = 2475;
 export const profile = productFile.parse({
   product: 'bench',
   protocol: 'smp',
+  discover: { namePrefix: 'DFU-' },
+  identity: { from: 'name', pattern: '^DFU-(.+)$' },
+});
+
+/** The reference profile of a FUS device. */
+export const fusProfile = productFile.parse({
+  product: 'bench-fus',
+  protocol: 'fus',
   discover: { namePrefix: 'DFU-' },
   identity: { from: 'name', pattern: '^DFU-(.+)$' },
 });
@@ -59,6 +67,7 @@ export async function runJob(
   firmware: FirmwarePackage,
   units: number,
   onEvent: (event: JobEvent) => void = () => undefined,
+  product: ProductProfile = profile,
 ): Promise<JobSummary> {
   const records = new RecordWriter(rig.directory, systemClock);
   try {
@@ -70,7 +79,7 @@ export async function runJob(
       appVersion: 'bench',
     });
     const signal = new AbortController().signal;
-    const summary = await station.run({ job: { job: 'bench' }, profile, firmware, units }, signal, onEvent);
+    const summary = await station.run({ job: { job: 'bench' }, profile: product, firmware, units }, signal, onEvent);
     const disturbed = summary.units.some(({ attempts, resumedFrom }) => attempts > 1 || resumedFrom !== null);
     if (summary.outcome !== 'pass' || disturbed)
       throw new Error(`bench run ended ${summary.outcome}: ${JSON.stringify(summary.units)}`);
