@@ -63,6 +63,8 @@ export async function uploadFusImage(
   const window = port.window === 'auto' ? hello.window : Math.min(port.window, hello.window);
   const state = { acknowledged: fromOffset, sent: fromOffset, resends: 0, asks: 0, sentBytes: 0, lastMs: clock.now() };
   let wake: () => void = () => undefined;
+  /** The frame before, on its way to the controller. */
+  let writing: Promise<void> = Promise.resolve();
   let refused: StationError | null = null;
   fus.onDataAnswer((body) => {
     try {
@@ -92,7 +94,11 @@ export async function uploadFusImage(
         state.sent += data.length;
         state.sentBytes += data.length;
         const body = Buffer.concat([u32(offset), data]);
-        await fus.whileUsable(fus.send(FUS.DATA, body, { image: image.index, offset, at: OFFSET_BYTES }));
+        const write = fus.send(FUS.DATA, body, { image: image.index, offset, at: OFFSET_BYTES });
+        // The next frame is ready before the last part of this one has gone: a link that runs dry ends its connection event.
+        await fus.whileUsable(writing);
+        writing = write;
+        writing.catch(() => undefined);
         continue;
       }
       if (clock.now() - state.lastMs > DATA_TIMEOUT_MS) {
@@ -105,6 +111,7 @@ export async function uploadFusImage(
       const timeout = sleep(clock, DATA_TIMEOUT_MS, AbortSignal.any([signal, left.signal])).catch(() => undefined);
       await fus.whileUsable(Promise.race([promise, timeout])).finally(() => left.abort());
     }
+    await fus.whileUsable(writing);
     const finish = await fus.request(FUS.FINISH, Buffer.alloc(0), { timeoutMs: FINISH_TIMEOUT_MS, signal });
     const found = finish.toString('hex');
     if (found !== hash) {

@@ -16,7 +16,8 @@ interface LinkQueue {
   waiting: PendingPacket[];
   /** First packet of `waiting` that has not left. */
   head: number;
-  inController: number;
+  /** The packets that the controller holds, in order, by what each takes of a slot. */
+  held: number[];
   /** When the controller was last heard to begin on this link; null before the first time. */
   slotSeenMs: number | null;
   /** When this link last came forward, or was given packets while it held none. */
@@ -59,7 +60,7 @@ export class AclScheduler {
   }
 
   add(handle: number): void {
-    this.#links.set(handle, { handle, waiting: [], head: 0, inController: 0, slotSeenMs: null, progressMs: 0 });
+    this.#links.set(handle, { handle, waiting: [], head: 0, held: [], slotSeenMs: null, progressMs: 0 });
   }
 
   /** The link is over: the controller has dropped what it held of it. */
@@ -68,7 +69,7 @@ export class AclScheduler {
     if (!link) return;
     this.#links.delete(handle);
     if (this.#current === link) this.#current = null;
-    this.#free += link.inController;
+    this.#free += link.held.length;
     for (const pending of link.waiting.slice(link.head)) pending.dropped?.();
     this.#pump();
   }
@@ -76,7 +77,7 @@ export class AclScheduler {
   /** Packets of a link that are not yet over the air: here or in the controller. */
   queued(handle: number): number {
     const link = this.#links.get(handle);
-    return link ? link.waiting.length - link.head + link.inController : 0;
+    return link ? link.waiting.length - link.head + link.held.length : 0;
   }
 
   push(handle: number, packets: readonly PendingPacket[]): void {
@@ -100,10 +101,9 @@ export class AclScheduler {
       this.#served = 0;
       link.slotSeenMs = now;
     }
-    const freed = Math.min(count, link.inController);
-    link.inController -= freed;
-    this.#served += freed;
-    this.#free += freed;
+    const freed = link.held.splice(0, count);
+    this.#served += sum(freed);
+    this.#free += freed.length;
     this.#pump();
   }
 
@@ -114,16 +114,16 @@ export class AclScheduler {
       (link) => link.head < link.waiting.length && !this.#stalled(link, now),
     );
     if (ready.length === 0) return;
-    if (this.#links.size === 1) return this.#give(ready[0]!, this.#buffers);
+    if (this.#links.size === 1) return this.#give(ready[0]!, this.#buffers, this.#buffers);
     const held = [...this.#links.values()].reduce(
-      (sum, link) => sum + (this.#stalled(link, now) ? link.inController : 0),
+      (count, link) => count + (this.#stalled(link, now) ? link.held.length : 0),
       0,
     );
     const most = Math.max(1, this.#buffers - held - 1);
     this.#finishSlot(now, most);
     const order = ready.map((link) => ({ link, waitMs: this.#waitMs(link, now) })).sort((a, b) => a.waitMs - b.waitMs);
-    for (const { link } of order) this.#give(link, Math.min(most, this.#slotPackets(link)));
-    for (const { link } of order) this.#give(link, most);
+    for (const { link } of order) this.#give(link, this.#slotPackets(link), most);
+    for (const { link } of order) this.#give(link, most, most);
   }
 
   /** How long until the link's next slot can still be met; a link that was never served comes first. */
@@ -135,7 +135,7 @@ export class AclScheduler {
   }
 
   #stalled(link: LinkQueue, now: number): boolean {
-    if (link.inController === 0) return false;
+    if (link.held.length === 0) return false;
     return now - link.progressMs > STALL_INTERVALS * this.#shapeOf(link.handle).intervalMs + 50;
   }
 
@@ -147,11 +147,16 @@ export class AclScheduler {
   #finishSlot(now: number, most: number): void {
     const link = this.#current;
     if (!link || this.#stalled(link, now)) return;
-    this.#give(link, Math.min(most, this.#slotPackets(link) - this.#served));
+    this.#give(link, this.#slotPackets(link) - this.#served, most);
   }
 
-  #give(link: LinkQueue, limit: number): void {
-    while (link.head < link.waiting.length && link.inController < limit && this.#free > 0) this.#hand(link);
+  /** Hands over what a slot empties, `slot` in full packets, and at most `most` packets in all. */
+  #give(link: LinkQueue, slot: number, most: number): void {
+    while (this.#free > 0 && link.held.length < most) {
+      const next = link.waiting[link.head];
+      if (!next || sum(link.held) + share(next.packet) > slot) return;
+      this.#hand(link);
+    }
   }
 
   #hand(link: LinkQueue): void {
@@ -160,10 +165,20 @@ export class AclScheduler {
       link.waiting = link.waiting.slice(link.head);
       link.head = 0;
     }
-    if (link.inController === 0) link.progressMs = this.#nowMs();
-    link.inController += 1;
+    if (link.held.length === 0) link.progressMs = this.#nowMs();
+    link.held.push(share(pending.packet));
     this.#free -= 1;
     this.#send(pending.packet);
     pending.taken?.();
   }
 }
+
+/** Octets below which a packet fits into what full ones leave of a slot. */
+const SMALL_OCTETS = 64;
+
+/** What a packet takes of a slot, counted in full packets. */
+function share(packet: Buffer): number {
+  return packet.length < SMALL_OCTETS ? 0 : 1;
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
