@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { StationError } from '../contract/errors.ts';
 import { productFile } from '../contract/product-file.ts';
-import { unpackCapture } from '../diagnostics/capture-file.ts';
-import { readDeviceLog } from '../diagnostics/device-log.ts';
+import { isCapture, readCapture, unpackCapture } from '../diagnostics/capture-file.ts';
+import { deviceCaptureAsLog, readDeviceLog } from '../diagnostics/device-log.ts';
 import { type ComparedRow, compareLogs, type LogComparison } from '../diagnostics/log-comparison.ts';
 import type { RecordReader } from '../records/record-reader.ts';
 import { textTable } from './text-table.ts';
@@ -11,7 +11,10 @@ import { textTable } from './text-table.ts';
 const ROWS_BEFORE = 6;
 const ROWS_AFTER = 8;
 
-/** A device's log against what is on record of an attempt. @throws StationError DEVICE_LOG_UNKNOWN, FILE_NOT_FOUND, INPUT_INVALID … */
+/**
+ * A device's log, or an HCI capture taken on its side, against what is on record of an attempt.
+ * @throws StationError DEVICE_LOG_UNKNOWN, FILE_NOT_FOUND, CAPTURE_TRUNCATED, CAPTURE_LINK_TYPE …
+ */
 export async function compareWithLog(
   reader: RecordReader,
   key: string,
@@ -22,10 +25,13 @@ export async function compareWithLog(
   const { fus } = productFile.parse(attempt.profile.content);
   if (!fus)
     throw new StationError('ARGUMENT_INVALID', `${attempt.product} is no FUS product: its frames have no markers`);
-  const log = readDeviceLog(
-    await readText(path),
-    options.pattern === undefined ? options.format : expression(options.pattern),
-  );
+  const file = await readBytes(path);
+  const log = isCapture(file)
+    ? deviceCaptureAsLog(fus, readCapture(file))
+    : readDeviceLog(
+        file.toString('utf8'),
+        options.pattern === undefined ? options.format : expression(options.pattern),
+      );
   const values = [...reader.frames(attempt.id)]
     .filter(({ direction }) => direction === 'from-device')
     .map(({ channel, timeUs, bytes, length }) => ({
@@ -68,9 +74,9 @@ function expression(pattern: string): RegExp {
   }
 }
 
-async function readText(path: string): Promise<string> {
+async function readBytes(path: string): Promise<Buffer> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(path);
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     throw new StationError(missing ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', path, { cause: error });

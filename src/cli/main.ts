@@ -207,7 +207,7 @@ program
   .command('compare')
   .description("hold a device's own log against the station's frame log and the HCI capture")
   .argument('<attempt>', 'its id, or the serial of a unit for its latest')
-  .argument('<log>', "the device's log, as text")
+  .argument('<log>', "the device's log as text, or an HCI capture taken on its side (btsnoop, pcapng)")
   .option('--format <name>', `${Object.keys(logFormats).join(', ')}; by default whichever fits`)
   .option(
     '--pattern <expression>',

@@ -20,21 +20,23 @@ export interface AttValue {
 
 /**
  * The values that a device sent by itself, in the order in which the controller delivered them (Core 5.4, Vol 3 Parts A, F and G).
- * Characteristics are known by the discovery that stands in the same capture.
+ * Characteristics are known by the discovery that stands in the same capture. `side` says at which end it was taken: a device sends what
+ * a central receives.
  */
-export function attValues(packets: readonly CapturedPacket[]): AttValue[] {
+export function attValues(packets: readonly CapturedPacket[], side: 'central' | 'peripheral' = 'central'): AttValue[] {
   const uuids = new Map<number, string>();
   const values: AttValue[] = [];
   const partial: { in: Buffer; out: Buffer } = { in: Buffer.alloc(0), out: Buffer.alloc(0) };
   let asksCharacteristics = false;
-  for (const { packet, received, timeUs, number } of packets) {
+  for (const { packet, received: toHost, timeUs, number } of packets) {
+    const received = toHost === (side === 'central');
     if (packet[0] !== HCI_ACL || packet.length < 5) continue;
-    const side = received ? 'in' : 'out';
+    const way = received ? 'in' : 'out';
     const continues = ((packet.readUInt16LE(1) >> 12) & 0x3) === 1;
-    partial[side] = continues ? Buffer.concat([partial[side], packet.subarray(5)]) : packet.subarray(5);
-    const pdu = wholePdu(partial[side]);
+    partial[way] = continues ? Buffer.concat([partial[way], packet.subarray(5)]) : packet.subarray(5);
+    const pdu = wholePdu(partial[way]);
     if (!pdu) continue;
-    partial[side] = Buffer.alloc(0);
+    partial[way] = Buffer.alloc(0);
     if (!received) {
       if (pdu[0] === READ_BY_TYPE_REQUEST)
         asksCharacteristics = pdu.length === 7 && pdu.readUInt16LE(5) === CHARACTERISTIC;

@@ -84,6 +84,11 @@ export function writePcapng(packets: readonly FilePacket[], comment: string): Bu
   ]);
 }
 
+/** Whether a file is a capture, by how it begins. */
+export function isCapture(file: Buffer): boolean {
+  return file.subarray(0, 8).equals(BTSNOOP_MAGIC) || (file.length >= 4 && file.readUInt32BE(0) === SECTION_HEADER);
+}
+
 /** Reads a btsnoop or pcapng file of HCI packets. @throws StationError CAPTURE_INVALID, CAPTURE_TRUNCATED, CAPTURE_LINK_TYPE */
 export function readCapture(file: Buffer): FilePacket[] {
   if (file.subarray(0, 8).equals(BTSNOOP_MAGIC)) return readBtsnoop(file);

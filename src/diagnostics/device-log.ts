@@ -1,4 +1,7 @@
 import { StationError } from '../contract/errors.ts';
+import type { FusSettings } from '../contract/product-file.ts';
+import type { CapturedPacket } from '../radio/radio.ts';
+import { attValues } from './att-values.ts';
 
 /** What happened on the device, as one line of its log says it. */
 export interface DeviceEvent {
@@ -12,6 +15,26 @@ export interface DeviceEvent {
   readonly marker: number | null;
   /** Octets of the data; null where the line does not say. */
   readonly bytes: number | null;
+}
+
+/**
+ * A capture that was taken on the device's side, as a log of what its host handed to its controller.
+ * @throws StationError DEVICE_LOG_UNKNOWN when the service's values are not in it
+ */
+export function deviceCaptureAsLog(settings: FusSettings, packets: readonly CapturedPacket[]): DeviceLog {
+  const own = new Set([settings.response.uuid, settings.dataOut.uuid]);
+  const values = attValues(packets, 'peripheral').filter(({ uuid }) => uuid !== null && own.has(uuid));
+  if (values.length === 0)
+    throw new StationError('DEVICE_LOG_UNKNOWN', 'no value of the service in the capture, or no discovery');
+  const events = values.map(({ uuid, value, timeUs, packet }): DeviceEvent => {
+    const marker = uuid === settings.response.uuid ? (value[0] ?? null) : null;
+    const line = packet + 1;
+    const what = { line, text: value.toString('hex'), timeMs: timeUs / 1000 };
+    return marker === null
+      ? { ...what, kind: 'data', marker, bytes: value.length }
+      : { ...what, kind: 'marker', marker, bytes: null };
+  });
+  return { events, lines: packets.length, format: 'device capture' };
 }
 
 /** A log that has been read. */

@@ -94,7 +94,10 @@ export function compareLogs(
     onlyDevice,
     onlyStation,
     divergence: first < 0 ? null : first,
-    finding: finding(rows, first, hci, stationKeys),
+    finding:
+      log.format === 'device capture'
+        ? separation(deviceKeys, hci ?? stationKeys)
+        : finding(rows, first, hci, stationKeys),
     rows,
   };
 }
@@ -237,6 +240,14 @@ function fitClock(rows: readonly ComparedRow[]): LogComparison['clock'] {
   const variance = pairs.reduce((sum, [a]) => sum + (a - x) ** 2, 0);
   const slope = variance === 0 ? 1 : covariance / variance;
   return { offsetMs: y - slope * x, driftPpm: (slope - 1) * 1e6 };
+}
+
+/** What a capture on the device's side adds: whether its own host had handed the values over in the order in which they came here. */
+function separation(device: readonly string[], delivered: readonly string[]): string {
+  const same = device.length >= delivered.length && delivered.every((each, index) => each === device[index]);
+  return same
+    ? "The device's host handed the values to its controller in the very order in which they came here: its application, or what it calls to send, decides the order."
+    : "The device's host handed the values to its controller in another order than they came here: it happened below the device's host, or the captures are of different links.";
 }
 
 function finding(

@@ -4,10 +4,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.ts';
 import { SMP_SERVICE_UUID } from '../../src/contract/product-file.ts';
+import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
 import { SMP_CHARACTERISTIC_UUID, SmpClient } from '../../src/protocols/smp/smp-client.ts';
 import { uploadImage } from '../../src/protocols/smp/smp-upload.ts';
 import { connectH4 } from '../../src/radio/hci/h4-stream.ts';
 import type { NobleCharacteristic, NobleService } from '../../src/radio/noble/noble-internals.ts';
+import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
+import { openRadio } from '../../src/radio/open-radio.ts';
 import type { Link, Radio } from '../../src/radio/radio.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
@@ -162,9 +165,9 @@ export async function frameLog(): Promise<Figure[]> {
       appVersion: 'bench',
     });
     const attempt = job.openAttempt({ serial: 'SN0001', slot: null, number: 1, repeats: null, address: first });
-    const withLog = await timeUpload(radio, first, (link) => new RecordedLink(link, attempt, systemClock));
+    const withLog = await timeUpload(radio, first, firmware, (link) => new RecordedLink(link, attempt, systemClock));
     attempt.step('upload', systemClock.now(), null);
-    const without = await timeUpload(radio, second, (link) => link);
+    const without = await timeUpload(radio, second, firmware);
     const reader = new RecordReader(rig.directory);
     const { bytes, frames } = reader.frameLogSize(attempt.id);
     reader.close();
@@ -176,25 +179,6 @@ export async function frameLog(): Promise<Figure[]> {
     records.close();
     await rig.stop();
   }
-
-  async function timeUpload(radio: Radio, address: string, wrap: (link: Link) => Link): Promise<number> {
-    const link = wrap(await radio.connect(address, { intervalMs: 15, supervisionTimeoutMs: 2000, timeoutMs: 3000 }));
-    await link.characteristic(SMP_SERVICE_UUID, SMP_CHARACTERISTIC_UUID);
-    const client = await SmpClient.open(link, systemClock);
-    const begunMs = performance.now();
-    await uploadImage(client, firmware.images[0]!, {
-      buffers: { frameBytes: FRAME_BYTES, count: 4 },
-      window: 'auto',
-      clock: systemClock,
-      signal: new AbortController().signal,
-      isComplete: async () => false,
-      onProgress: () => undefined,
-      onEnd: () => undefined,
-    });
-    const tookMs = performance.now() - begunMs;
-    await link.disconnect();
-    return tookMs;
-  }
 }
 
 async function hearTwo(radio: Radio): Promise<[string, string]> {
@@ -203,4 +187,48 @@ async function hearTwo(radio: Radio): Promise<[string, string]> {
   await until(() => heard.size >= 2);
   stop();
   return [...heard] as [string, string];
+}
+
+async function timeUpload(
+  radio: Radio,
+  address: string,
+  firmware: FirmwarePackage,
+  wrap: (link: Link) => Link = (link) => link,
+): Promise<number> {
+  const link = wrap(await radio.connect(address, { intervalMs: 15, supervisionTimeoutMs: 2000, timeoutMs: 3000 }));
+  await link.characteristic(SMP_SERVICE_UUID, SMP_CHARACTERISTIC_UUID);
+  const client = await SmpClient.open(link, systemClock);
+  const begunMs = performance.now();
+  await uploadImage(client, firmware.images[0]!, {
+    buffers: { frameBytes: FRAME_BYTES, count: 4 },
+    window: 'auto',
+    clock: systemClock,
+    signal: new AbortController().signal,
+    isComplete: async () => false,
+    onProgress: () => undefined,
+    onEnd: () => undefined,
+  });
+  const tookMs = performance.now() - begunMs;
+  await link.disconnect();
+  return tookMs;
+}
+
+/** An upload over a radio that captures every packet, against one that captures none. */
+export async function capture(): Promise<Figure[]> {
+  const rig = await openRig({ units: 2, device: { slotKiB: 2048 } }, 0);
+  const firmware = await testFirmware(IMAGE_BYTES);
+  const capturing = await openRadio({ kind: 'h4', name: 'capturing', path: rig.path }, systemClock);
+  const plain = await openNobleRadio('plain', await connectH4({ path: rig.path }), systemClock);
+  try {
+    const [first] = await hearTwo(capturing);
+    const heard = await hearTwo(plain);
+    const second = heard.find((address) => address !== first) ?? heard[1];
+    const on = await timeUpload(capturing, first, firmware);
+    const off = await timeUpload(plain, second, firmware);
+    return [atMost('upload time with capture / without', on, off, 1.03, 'ms')];
+  } finally {
+    await capturing.stop();
+    await plain.stop();
+    await rig.stop();
+  }
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { textTable } from '../../src/cli/text-table.ts';
-import { cpu, frameLog, memory } from './cost.ts';
+import { capture, cpu, frameLog, memory } from './cost.ts';
 import type { Figure } from './figure.ts';
 import { eightUnits, fourRadios, fus, oneUnit } from './goodput.ts';
 import { history } from './history.ts';
@@ -18,6 +18,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   cpu,
   memory,
   'frame-log': frameLog,
+  capture,
   history,
   screen,
   'first-tile': firstTile,

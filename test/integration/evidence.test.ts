@@ -1,0 +1,120 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { compareWithLog, comparisonText } from '../../src/cli/compare-command.ts';
+import { exportTrace } from '../../src/cli/trace-command.ts';
+import { readCapture, unpackCapture, writeBtsnoop, writePcapng } from '../../src/diagnostics/capture-file.ts';
+import type { RecordReader } from '../../src/records/record-reader.ts';
+import { testFirmware, VirtualStation } from '../support/virtual-station.ts';
+
+let station: VirtualStation;
+let reader: RecordReader;
+const code = (expected: string) => expect.objectContaining({ code: expected });
+
+/** The field report, on one unit, with the log that the device itself wrote. */
+beforeEach(async () => {
+  const device = { protocol: 'fus' as const, slotKiB: 256, bootMs: 500 };
+  station = await VirtualStation.start({ units: 1, device, faults: [{ unit: 1, do: 'late-data' }] });
+  await station.run({ profile: { protocol: 'fus' }, units: 1, firmware: await testFirmware(30_000) });
+  reader = station.reader();
+});
+afterEach(async () => {
+  reader.close();
+  await station.stop();
+});
+
+/** What the device's application meant: each answer in order. */
+function deviceLog(): string {
+  const attempt = reader.show('SN0001');
+  const frames = [...reader.frames(attempt.id)].filter(({ direction }) => direction === 'from-device');
+  const lines: string[] = [];
+  for (let at = 0; at + 2 < frames.length; at += 3) {
+    const seconds = (frames[at]!.timeUs / 1e6 + 7).toFixed(6);
+    lines.push(`${seconds}: Response=1`, `${seconds}: Data ${frames[at + 2]!.length} bytes`, `${seconds}: Response=0`);
+  }
+  return lines.join('\n');
+}
+
+const file = (name: string) => join(station.directory, name);
+
+describe('trace', () => {
+  test.each(['pcapng', 'btsnoop'] as const)(
+    'writes %s that holds every packet of the capture, in order',
+    async (format) => {
+      const path = file(`trace.${format}`);
+      const packets = await exportTrace(reader, 'SN0001', format, path);
+      const read = readCapture(await readFile(path));
+      expect(read).toHaveLength(packets);
+      expect(read.map(({ packet }) => packet)).toEqual(
+        unpackCapture(reader.capture(reader.show('SN0001').id)).map(({ packet }) => packet),
+      );
+      expect(read.every(({ timeUs }, index) => index === 0 || timeUs >= (read[index - 1]?.timeUs ?? 0))).toBe(true);
+    },
+  );
+
+  test('names unit and attempt in the comment of a pcapng', async () => {
+    await exportTrace(reader, 'SN0001', 'pcapng', file('t.pcapng'));
+    const text = (await readFile(file('t.pcapng'))).toString('latin1');
+    expect(text).toContain(`unit SN0001, attempt ${reader.show('SN0001').id}`);
+  });
+
+  test('writes JSON lines', async () => {
+    const count = await exportTrace(reader, 'SN0001', 'jsonl', file('t.jsonl'));
+    const lines = (await readFile(file('t.jsonl'), 'utf8')).trim().split('\n');
+    expect(lines).toHaveLength(count);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ number: 0, direction: 'sent' });
+  });
+
+  test('refuses a capture that somebody changed', async () => {
+    const database = new Database(join(station.directory, 'data', 'records.sqlite'));
+    database.exec('DROP TRIGGER capture_stays');
+    database.exec('UPDATE capture SET packed = zeroblob(length(packed))');
+    database.close();
+    await expect(exportTrace(reader, 'SN0001', 'pcapng', file('x'))).rejects.toEqual(code('CAPTURE_CHANGED'));
+  });
+});
+
+describe('compare', () => {
+  test("names the first line at which the device's log and the station part, and where HCI stood", async () => {
+    await writeFile(file('device.log'), deviceLog());
+    const comparison = await compareWithLog(reader, 'SN0001', file('device.log'), {});
+    expect(comparison.reordered).toBe(reader.show('SN0001').anomalies.length);
+    expect(comparison).toMatchObject({ onlyDevice: 0, onlyStation: 0, divergence: 1 });
+    expect(comparison.finding).toMatch(
+      /^Line 2 of the device's log says data \d+; the station saw 0 instead\. The controller/,
+    );
+    expect(comparisonText(comparison)).toMatch(/> +2 +data/);
+  });
+
+  test("with a capture taken on the device's side separates its application from what is below it", async () => {
+    const own = unpackCapture(reader.capture(reader.show('SN0001').id));
+    const there = own.map((each) => ({ ...each, received: !each.received }));
+    await writeFile(file('device.btsnoop'), writeBtsnoop(there));
+    const same = await compareWithLog(reader, 'SN0001', file('device.btsnoop'), {});
+    expect(same.finding).toContain('its application');
+    const inOrder = [...there];
+    const values = there.flatMap(({ packet, received }, index) => (!received && packet[9] === 0x1b ? [index] : []));
+    for (let at = 0; at + 2 < values.length; at += 3) {
+      [inOrder[values[at + 1]!], inOrder[values[at + 2]!]] = [there[values[at + 2]!]!, there[values[at + 1]!]!];
+    }
+    await writeFile(file('device.pcapng'), writePcapng(inOrder, ''));
+    const other = await compareWithLog(reader, 'SN0001', file('device.pcapng'), {});
+    expect(other.finding).toContain("below the device's host");
+  });
+
+  test('answers what it cannot read', async () => {
+    await writeFile(file('empty.log'), 'nothing to see here\n');
+    await writeFile(
+      file('cut.btsnoop'),
+      writeBtsnoop([{ number: 0, timeUs: 1, received: true, packet: Buffer.alloc(9) }]).subarray(0, 30),
+    );
+    const compare = (name: string, options = {}) => compareWithLog(reader, 'SN0001', file(name), options);
+    await expect(compare('empty.log')).rejects.toEqual(code('DEVICE_LOG_UNKNOWN'));
+    await expect(compare('cut.btsnoop')).rejects.toEqual(code('CAPTURE_TRUNCATED'));
+    await expect(compare('missing.log')).rejects.toEqual(code('FILE_NOT_FOUND'));
+    await mkdir(file('directory'));
+    await expect(compare('directory')).rejects.toEqual(code('FILE_UNREADABLE'));
+    await expect(compare('empty.log', { pattern: '(' })).rejects.toEqual(code('ARGUMENT_INVALID'));
+  });
+});
