@@ -35,7 +35,17 @@ module.exports = {
     only('virtual', ['contract', 'firmware', 'radio', 'protocols']),
     only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'scheduler']),
     only('server', ['contract', 'station', 'host']),
-    only('host', ['contract', 'firmware', 'radio', 'records', 'protocols', 'scheduler', 'station', 'virtual']),
+    only('host', [
+      'contract',
+      'firmware',
+      'radio',
+      'records',
+      'protocols',
+      'diagnostics',
+      'scheduler',
+      'station',
+      'virtual',
+    ]),
     {
       name: 'renderer-imports-contract-only',
       severity: 'error',

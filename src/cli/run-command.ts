@@ -68,7 +68,7 @@ export async function executeRun(
 ): Promise<{ summary: JobSummary; followUp: string }> {
   const specs = await chooseRadios(options.radio);
   const virtual = specs.some((spec) => spec.kind === 'virtual');
-  const practice = options.practice === true || virtual;
+  const practice = options.practice === true || virtual || specs.some((spec) => spec.kind === 'replay');
   const records = new RecordWriter(dataDirectory({ data: options.data, practice }), systemClock);
   try {
     const { tray, units: named } = prepared;

@@ -37,7 +37,7 @@ export const sentences = {
   // radio and link
   NO_RADIO: 'No radio is available. Plug in an adapter or name one with --radio; dfu-station doctor explains.',
   RADIO_SPEC_INVALID:
-    'The radio is not named as virtual[:N], hci:N, h4:unix:PATH, h4:tcp:HOST:PORT, h4:serial:DEV or system.',
+    'The radio is not named as virtual[:N], hci:N, h4:unix:PATH, h4:tcp:HOST:PORT, h4:serial:DEV, system or replay:CAPTURE.',
   RADIO_UNREACHABLE: 'The radio cannot be opened. Check that it is plugged in and not used by another program.',
   RADIO_PERMISSION:
     'The station may not use the Bluetooth adapter. Give it CAP_NET_ADMIN and CAP_NET_RAW, or run it as root.',

@@ -29,7 +29,7 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   FIRMWARE_FOR_OTHER_HARDWARE: '固件是为其他硬件构建的。请选择正确的固件包。',
   NO_RADIO: '没有可用的无线适配器。请插入适配器;dfu-station doctor 会说明。',
   RADIO_SPEC_INVALID:
-    '无线适配器名称无效:virtual[:N]、hci:N、h4:unix:PATH、h4:tcp:HOST:PORT、h4:serial:DEV 或 system。',
+    '无线适配器名称无效:virtual[:N]、hci:N、h4:unix:PATH、h4:tcp:HOST:PORT、h4:serial:DEV、system 或 replay:CAPTURE。',
   RADIO_UNREACHABLE: '无法打开无线适配器。请检查是否已插入且未被其他程序占用。',
   RADIO_PERMISSION: '升级站无权使用蓝牙适配器。请赋予 CAP_NET_ADMIN 和 CAP_NET_RAW,或以 root 运行。',
   RADIO_REFUSED: '无线适配器有响应但拒绝设置,可能不支持低功耗蓝牙。',

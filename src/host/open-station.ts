@@ -11,7 +11,7 @@ import { Reception } from '../station/reception.ts';
 import { dataDirectory } from './data-directory.ts';
 import { practicePins, practiceTray, seedPractice } from './practice-seed.ts';
 import { type RadioOpener, RadioRack } from './radio-rack.ts';
-import { chooseRadios, hostDisorder } from './radios.ts';
+import { chooseRadios, hostDisorder, openReplay } from './radios.ts';
 import { appVersion } from './version.ts';
 import { type ForkTray, startVirtualTray, type VirtualRadioProcess } from './virtual-radio.ts';
 
@@ -103,7 +103,7 @@ async function choose(
   try {
     if (options.practice && options.radio.length === 0) return { specs: [virtual], practiceReason: 'asked' };
     const specs = await chooseRadios(options.radio);
-    const asked = options.practice || specs.some(({ kind }) => kind === 'virtual');
+    const asked = options.practice || specs.some(({ kind }) => kind === 'virtual' || kind === 'replay');
     return { specs, practiceReason: asked ? 'asked' : null };
   } catch (error) {
     if (!(error instanceof StationError) || asStationError(error).code !== 'NO_RADIO') throw error;
@@ -117,6 +117,7 @@ function openers(
   description: TrayFile,
   clock: Clock,
 ): RadioOpener[] {
+  if (spec.kind === 'replay') return [{ name: spec.name, open: () => openReplay(spec.path, clock) }];
   if (spec.kind !== 'virtual') return [{ name: spec.name, open: () => openRadio(spec, clock) }];
   return Array.from({ length: spec.count }, (_, index) => {
     const name = spec.count > 1 ? `virtual:${index + 1}` : 'virtual';

@@ -1,13 +1,16 @@
+import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import { StationError } from '../contract/errors.ts';
 import type { TrayFile } from '../contract/tray-file.ts';
+import { readCapture } from '../diagnostics/capture-file.ts';
 import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
 import type { HciTransport } from '../radio/hci/transport.ts';
-import { openRadio } from '../radio/open-radio.ts';
+import { openRadio, openRadioOver } from '../radio/open-radio.ts';
 import type { Radio } from '../radio/radio.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
 import { DisorderlyTransport } from '../virtual/disorderly-transport.ts';
 import { seededRandom } from '../virtual/random.ts';
+import { ReplayTransport } from '../virtual/replay-transport.ts';
 import { type ForkTray, startVirtualTray } from './virtual-radio.ts';
 
 /** What reorders on the host's side, if the tray's faults say so; it concerns the whole radio, whichever unit is named. */
@@ -31,6 +34,17 @@ export async function chooseRadios(named: readonly string[]): Promise<RadioSpec[
   return adapters.map((id) => ({ kind: 'kernel', name: `hci:${id}`, id }));
 }
 
+/** A radio that plays a capture back. @throws StationError FILE_NOT_FOUND, CAPTURE_INVALID, CAPTURE_TRUNCATED, CAPTURE_LINK_TYPE */
+export async function openReplay(path: string, clock: Clock): Promise<Radio> {
+  let file: Buffer;
+  try {
+    file = await readFile(path);
+  } catch (error) {
+    throw new StationError('FILE_NOT_FOUND', path, { cause: error });
+  }
+  return openRadioOver('replay', new ReplayTransport(readCapture(file), clock), clock);
+}
+
 /** Opens radios; for virtual ones a tray is started first, once for all of them. If one fails, those before it are closed. */
 export async function openRadios(
   specs: readonly RadioSpec[],
@@ -45,6 +59,10 @@ export async function openRadios(
   };
   try {
     for (const spec of specs) {
+      if (spec.kind === 'replay') {
+        radios.push(await openReplay(spec.path, clock));
+        continue;
+      }
       if (spec.kind !== 'virtual') {
         radios.push(await openRadio(spec, clock));
         continue;

@@ -8,7 +8,7 @@ import type { Radio } from './radio.ts';
 import type { RadioSpec } from './radio-spec.ts';
 
 /** A radio that is not virtual: virtual ones are started by the host, which then connects to them like any other. */
-export type RealRadioSpec = Exclude<RadioSpec, { kind: 'virtual' }>;
+export type RealRadioSpec = Exclude<RadioSpec, { kind: 'virtual' | 'replay' }>;
 
 /**
  * Opens the radio that a spec names. `disorder` puts something between the capture and noble, as a host that reorders does.
@@ -23,9 +23,19 @@ export async function openRadio(
     const { openSystemRadio } = await import('./noble/system-radio.ts');
     return openSystemRadio(spec.name, clock);
   }
-  const capturing = new CapturingTransport(await openTransport(spec), clock);
+  return openRadioOver(spec.name, await openTransport(spec), clock, disorder);
+}
+
+/** Opens a radio over a transport that is there already. @throws StationError RADIO_REFUSED */
+export function openRadioOver(
+  name: string,
+  inner: HciTransport,
+  clock: Clock,
+  disorder?: (transport: HciTransport) => HciTransport,
+): Promise<Radio> {
+  const capturing = new CapturingTransport(inner, clock);
   const transport = disorder ? disorder(capturing) : capturing;
-  return openNobleRadio(spec.name, transport, clock, (handle) => capturing.link(handle));
+  return openNobleRadio(name, transport, clock, (handle) => capturing.link(handle));
 }
 
 function openTransport(spec: Exclude<RealRadioSpec, { kind: 'system' }>): Promise<HciTransport> {

@@ -4,9 +4,14 @@ import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { compareWithLog, comparisonText } from '../../src/cli/compare-command.ts';
 import { exportTrace } from '../../src/cli/trace-command.ts';
+import { systemClock } from '../../src/clock.ts';
+import { productFile } from '../../src/contract/product-file.ts';
 import { readCapture, unpackCapture, writeBtsnoop, writePcapng } from '../../src/diagnostics/capture-file.ts';
-import type { RecordReader } from '../../src/records/record-reader.ts';
-import { testFirmware, VirtualStation } from '../support/virtual-station.ts';
+import { openReplay } from '../../src/host/radios.ts';
+import { RecordReader } from '../../src/records/record-reader.ts';
+import { RecordWriter } from '../../src/records/record-writer.ts';
+import { Station } from '../../src/station/station.ts';
+import { outcomes, testFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 let station: VirtualStation;
 let reader: RecordReader;
@@ -63,7 +68,7 @@ describe('trace', () => {
     const count = await exportTrace(reader, 'SN0001', 'jsonl', file('t.jsonl'));
     const lines = (await readFile(file('t.jsonl'), 'utf8')).trim().split('\n');
     expect(lines).toHaveLength(count);
-    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ number: 0, direction: 'sent' });
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ number: 0, direction: 'received' });
   });
 
   test('refuses a capture that somebody changed', async () => {
@@ -117,4 +122,34 @@ describe('compare', () => {
     await expect(compare('directory')).rejects.toEqual(code('FILE_UNREADABLE'));
     await expect(compare('empty.log', { pattern: '(' })).rejects.toEqual(code('ARGUMENT_INVALID'));
   });
+});
+
+test('a capture played back under noble is a test: the same upgrade, the same disorder, the same verdict', async () => {
+  await exportTrace(reader, 'SN0001', 'btsnoop', file('field.btsnoop'));
+  const { anomalies } = reader.show('SN0001');
+  const radio = await openReplay(file('field.btsnoop'), systemClock);
+  const records = new RecordWriter(file('replayed'), systemClock);
+  const profile = productFile.parse({
+    product: 'test',
+    protocol: 'fus',
+    discover: { namePrefix: 'DFU-' },
+    identity: { from: 'name', pattern: '^DFU-(.+)$' },
+  });
+  try {
+    const again = new Station({ radios: [radio], records, clock: systemClock, practice: true, appVersion: 'test' });
+    const firmware = await testFirmware(30_000);
+    const signal = new AbortController().signal;
+    const summary = await again.run({ job: { job: 'replay' }, profile, firmware, units: 1 }, signal, () => undefined);
+    expect(outcomes(summary)).toEqual({ SN0001: 'pass' });
+  } finally {
+    await radio.stop();
+    records.close();
+  }
+  const replayed = new RecordReader(file('replayed'));
+  const found = replayed.show('SN0001');
+  replayed.close();
+  expect(found.anomalies.map(({ shape, frame }) => [shape, frame])).toEqual(
+    anomalies.map(({ shape, frame }) => [shape, frame]),
+  );
+  expect(found.verdict).toMatchObject({ verdict: 'peripheral' });
 });

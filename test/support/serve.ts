@@ -48,10 +48,24 @@ export async function openPage(
   return { page, complaints };
 }
 
-/** What a keyboard-wedge scanner does: the characters as fast as the keyboard takes them, then Enter. */
+/** What a keyboard-wedge scanner does: real key events, one directly behind the other, then Enter. */
 export async function scan(page: Page, code: string): Promise<void> {
-  await page.keyboard.type(code, { delay: 2 });
-  await page.keyboard.press('Enter');
+  const devtools = await page.context().newCDPSession(page);
+  const key = (type: 'keyDown' | 'keyUp', name: string, text: string) =>
+    devtools.send('Input.dispatchKeyEvent', {
+      type,
+      key: name,
+      windowsVirtualKeyCode: name === 'Enter' ? 13 : name.toUpperCase().charCodeAt(0),
+      ...(type === 'keyDown' ? { text } : {}),
+    });
+  // All are under way before the first is answered: what the browser is busy with does not come between them.
+  await Promise.all(
+    [...code, 'Enter'].flatMap((name) => [
+      key('keyDown', name, name === 'Enter' ? '\r' : name),
+      key('keyUp', name, ''),
+    ]),
+  );
+  await devtools.detach();
 }
 
 /** Signs in with the keyboard, at a person's pace. */

@@ -44,6 +44,8 @@ export class FusClient {
   readonly #waiting: Waiting[] = [];
   #onData: ((body: Buffer) => void) | null = null;
   #seq = 0;
+  /** The frames before, where they go one at a time. */
+  #tail: Promise<unknown> = Promise.resolve();
   #malformed = 0;
   #broken: StationError | null = null;
   #fail: (error: StationError) => void = () => undefined;
@@ -125,7 +127,13 @@ export class FusClient {
     const frame = encodeFrame({ type, seq, body }, this.#settings);
     const headBytes =
       frame.length - body.length - (this.#settings.header === 'standard' && this.#settings.checksum !== 'none' ? 2 : 0);
-    await this.#writeFrame(frame, image && { ...image, at: headBytes + image.at, end: headBytes + body.length });
+    const work = () =>
+      this.#writeFrame(frame, image && { ...image, at: headBytes + image.at, end: headBytes + body.length });
+    if (this.#settings.control.write === 'without-response') return work();
+    // Markers that wait for an answer must not let the next frame in between.
+    const turn = this.#tail.then(work);
+    this.#tail = turn.catch(() => undefined);
+    return turn;
   }
 
   /** Hears the bodies of DATA's answers until it is called with null. */

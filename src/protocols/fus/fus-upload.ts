@@ -95,10 +95,11 @@ export async function uploadFusImage(
         state.sentBytes += data.length;
         const body = Buffer.concat([u32(offset), data]);
         const write = fus.send(FUS.DATA, body, { image: image.index, offset, at: OFFSET_BYTES });
+        // Whoever waits for it hears of it; a link that ends meanwhile must not leave it to nobody.
+        write.catch(() => undefined);
         // The next frame is ready before the last part of this one has gone: a link that runs dry ends its connection event.
         await fus.whileUsable(writing);
         writing = write;
-        writing.catch(() => undefined);
         continue;
       }
       if (clock.now() - state.lastMs > DATA_TIMEOUT_MS) {

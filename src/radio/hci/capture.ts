@@ -13,6 +13,7 @@ const PINNED_BYTES = 2 * 1024 * 1024;
 const AROUND_US = 2_000_000;
 /** Links of the past that may still be asked for. */
 const MAX_LINKS = 64;
+const MAX_ADVERTISERS = 512;
 
 /** The HCI packets of one link, bounded: its beginning, its latest, and what lies around each anomaly. */
 export class LinkCapture implements LinkEvidence {
@@ -86,6 +87,8 @@ export class CapturingTransport implements HciTransport {
   readonly #startedUs: number;
   readonly #startedMs: number;
   readonly #links = new Map<number, LinkCapture>();
+  /** What was last heard of each device that advertises: an advertisement and a scan response. */
+  readonly #advertised = new Map<string, { timeUs: number; received: boolean; packet: Buffer }[]>();
   /** The latest request for a connection and its status: they belong to the link that comes of it. */
   #setUp: { timeUs: number; received: boolean; packet: Buffer }[] = [];
 
@@ -124,22 +127,44 @@ export class CapturingTransport implements HciTransport {
   #note(received: boolean, packet: Buffer): void {
     const timeUs = this.#startedUs + Math.round((this.#clock.now() - this.#startedMs) * 1000);
     const entry = { timeUs, received, packet };
+    if (isAdvertisement(packet)) this.#heard(entry);
     if (isConnectionRequest(packet)) this.#setUp = [entry];
     else if (isStatusOfRequest(packet)) this.#setUp.push(entry);
     const handle = handleOf(packet);
     if (handle === null) return;
-    if (isConnectionComplete(packet)) this.#begin(handle);
+    if (isConnectionComplete(packet)) this.#begin(handle, packet.subarray(9, 15).toString('hex'));
     this.#links.get(handle)?.add(timeUs, received, packet);
   }
 
-  #begin(handle: number): void {
+  #heard(entry: { timeUs: number; received: boolean; packet: Buffer }): void {
+    const address = entry.packet.subarray(7, 13).toString('hex');
+    const others = (this.#advertised.get(address) ?? []).filter(({ packet }) => packet[5] !== entry.packet[5]);
+    this.#advertised.delete(address);
+    this.#advertised.set(address, [...others, entry]);
+    const oldest = this.#advertised.keys().next().value;
+    if (this.#advertised.size > MAX_ADVERTISERS && oldest !== undefined) this.#advertised.delete(oldest);
+  }
+
+  #begin(handle: number, peer: string): void {
     const capture = new LinkCapture();
+    for (const { timeUs, received, packet } of this.#advertised.get(peer) ?? []) capture.add(timeUs, received, packet);
     for (const { timeUs, received, packet } of this.#setUp.splice(0)) capture.add(timeUs, received, packet);
     this.#links.delete(handle);
     this.#links.set(handle, capture);
     const oldest = this.#links.keys().next().value;
     if (this.#links.size > MAX_LINKS && oldest !== undefined) this.#links.delete(oldest);
   }
+}
+
+/** A report of one advertisement; event type at 5, address at 7. */
+function isAdvertisement(packet: Buffer): boolean {
+  return (
+    packet[0] === HCI_EVENT &&
+    packet[1] === EVENT.LE_META &&
+    packet[3] === LE_EVENT.ADVERTISING_REPORT &&
+    packet[4] === 1 &&
+    packet.length >= 14
+  );
 }
 
 const LE_ENHANCED_CONNECTION_COMPLETE = 0x0a;
