@@ -11,8 +11,7 @@ const RING_BYTES = 1024 * 1024;
 const PINNED_BYTES = 2 * 1024 * 1024;
 /** How long before and after an anomaly, in microseconds. */
 const AROUND_US = 2_000_000;
-/** Links of the past that may still be asked for. */
-const MAX_LINKS = 64;
+/** Devices whose latest advertisement is remembered, to stand before their link. */
 const MAX_ADVERTISERS = 512;
 
 /** The HCI packets of one link, bounded: its beginning, its latest, and what lies around each anomaly. */
@@ -99,7 +98,7 @@ export class CapturingTransport implements HciTransport {
     this.#startedMs = clock.now();
   }
 
-  /** The capture of the link that has this handle now, or had it last. */
+  /** The capture of the link that has this handle now. */
   link(handle: number): LinkCapture | null {
     return this.#links.get(handle) ?? null;
   }
@@ -134,6 +133,8 @@ export class CapturingTransport implements HciTransport {
     if (handle === null) return;
     if (isConnectionComplete(packet)) this.#begin(handle, packet.subarray(9, 15).toString('hex'));
     this.#links.get(handle)?.add(timeUs, received, packet);
+    // Whoever argues about the link holds its capture; a station that runs all day must not.
+    if (packet[0] === HCI_EVENT && packet[1] === EVENT.DISCONNECTION_COMPLETE) this.#links.delete(handle);
   }
 
   #heard(entry: { timeUs: number; received: boolean; packet: Buffer }): void {
@@ -149,10 +150,7 @@ export class CapturingTransport implements HciTransport {
     const capture = new LinkCapture();
     for (const { timeUs, received, packet } of this.#advertised.get(peer) ?? []) capture.add(timeUs, received, packet);
     for (const { timeUs, received, packet } of this.#setUp.splice(0)) capture.add(timeUs, received, packet);
-    this.#links.delete(handle);
     this.#links.set(handle, capture);
-    const oldest = this.#links.keys().next().value;
-    if (this.#links.size > MAX_LINKS && oldest !== undefined) this.#links.delete(oldest);
   }
 }
 
