@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { outcomes, type TestRun, testFirmware, VirtualStation } from '../support/virtual-station.ts';
+import { outcomes, type TestRun, testFirmware, twoCoreFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 let station: VirtualStation;
 afterEach(() => station.stop());
@@ -42,6 +42,20 @@ describe('a FUS device', () => {
     station = await VirtualStation.start({ units: 1, device: device(other) });
     expect(outcomes(await station.run({ profile: fus(other), units: 1 }))).toEqual(all(1, 'pass'));
     expect(shapes()).toEqual([]);
+  });
+
+  test('with two images gets both, one after the other, each read back', async () => {
+    station = await VirtualStation.start({ units: 1, device: { ...device(), cores: 2 } });
+    const summary = await station.run({ profile: fus(), units: 1, firmware: await twoCoreFirmware() });
+    expect(outcomes(summary)).toEqual(all(1, 'pass'));
+    expect(summary.units[0]!.images.map(({ index, verified }) => [index, verified])).toEqual([
+      [0, 'read-back'],
+      [1, 'read-back'],
+    ]);
+    const [running] = station.truth().values();
+    expect(running?.map(({ intact, confirmed }) => ({ intact, confirmed }))).toEqual(
+      Array.from({ length: 2 }, () => ({ intact: true, confirmed: true })),
+    );
   });
 
   test('that loses its link resumes where it was', async () => {

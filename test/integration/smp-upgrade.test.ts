@@ -1,12 +1,10 @@
 import { join } from 'node:path';
-import { BlobWriter, TextReader, Uint8ArrayReader, ZipWriter } from '@zip.js/zip.js';
 import Database from 'better-sqlite3';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import type { trayFile } from '../../src/contract/tray-file.ts';
-import { type FirmwarePackage, parseFirmware } from '../../src/firmware/firmware-package.ts';
 import { DATABASE_FILE } from '../../src/records/database.ts';
-import { outcomes, testFirmware, testImage, VirtualStation } from '../support/virtual-station.ts';
+import { outcomes, testFirmware, twoCoreFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 let station: VirtualStation;
 afterEach(() => station.stop());
@@ -14,18 +12,6 @@ afterEach(() => station.stop());
 async function tray(description: z.input<typeof trayFile>, radios = 1): Promise<VirtualStation> {
   station = await VirtualStation.start(description, radios);
   return station;
-}
-
-async function twoCoreFirmware(): Promise<FirmwarePackage> {
-  const writer = new ZipWriter(new BlobWriter());
-  const files = [
-    { file: 'app.bin', image_index: '0', board: 'nrf5340dk/nrf5340/cpuapp' },
-    { file: 'net.bin', image_index: '1', board: 'nrf5340dk/nrf5340/cpunet' },
-  ];
-  await writer.add('manifest.json', new TextReader(JSON.stringify({ 'format-version': 0, files })));
-  await writer.add('app.bin', new Uint8ArrayReader(testImage(40_000, '2.0.0')));
-  await writer.add('net.bin', new Uint8ArrayReader(testImage(20_000, '2.0.1')));
-  return parseFirmware(Buffer.from(await (await writer.close()).arrayBuffer()), 'dfu_application.zip');
 }
 
 describe('a tray', () => {

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BlobWriter, TextReader, Uint8ArrayReader, ZipWriter } from '@zip.js/zip.js';
 import type { z } from 'zod';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import type { JobEvent, JobSummary, UnitSummary } from '../../src/contract/job-events.ts';
@@ -40,6 +41,19 @@ export function testImage(bytes: number, version: string): Buffer {
     createHash('sha256').update(`${version}/${i}`).digest(),
   );
   return buildImage({ payload: Buffer.concat(blocks).subarray(0, bytes), version: parseVersion(version)! });
+}
+
+/** A package for both cores of an nRF5340. */
+export async function twoCoreFirmware(): Promise<FirmwarePackage> {
+  const writer = new ZipWriter(new BlobWriter());
+  const files = [
+    { file: 'app.bin', image_index: '0', board: 'nrf5340dk/nrf5340/cpuapp' },
+    { file: 'net.bin', image_index: '1', board: 'nrf5340dk/nrf5340/cpunet' },
+  ];
+  await writer.add('manifest.json', new TextReader(JSON.stringify({ 'format-version': 0, files })));
+  await writer.add('app.bin', new Uint8ArrayReader(testImage(40_000, '2.0.0')));
+  await writer.add('net.bin', new Uint8ArrayReader(testImage(20_000, '2.0.1')));
+  return parseFirmware(Buffer.from(await (await writer.close()).arrayBuffer()), 'dfu_application.zip');
 }
 
 /** What a run of a test differs in. */

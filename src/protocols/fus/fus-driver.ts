@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { FusSettings } from '../../contract/product-file.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
 import { compareVersions, formatVersion } from '../../firmware/mcuboot-image.ts';
+import { answerMayBeLost, Connection } from '../connection.ts';
 import {
   type DfuDriver,
   type ImageResult,
@@ -16,9 +16,6 @@ import { decodeHello, FUS, FUS_VERSION, type FusHello, type FusImage } from './c
 import { FusClient } from './fus-client.ts';
 import { uploadFusImage } from './fus-upload.ts';
 
-const RESET_LINK_END_MS = 8_000;
-const LOSSES_WITHOUT_PROGRESS = 2;
-const FORGIVEN_LOSSES = 2;
 const TEST = 0;
 const PERMANENT = 1;
 
@@ -39,13 +36,17 @@ class FusUpgrade {
   readonly #settings: FusSettings;
   /** The network core before the application core, each with the SHA-256 over what is sent of it. */
   readonly #images: readonly { readonly image: FirmwareImage; readonly hash: string }[];
-  #client: FusClient | null = null;
+  readonly #connection: Connection<FusClient>;
 
   constructor(context: UpgradeContext) {
     this.#context = context;
     const { fus } = context.profile;
     if (!fus) throw new StationError('INTERNAL', 'the profile has no fus block');
     this.#settings = fus;
+    const { clock, anomaly } = context;
+    this.#connection = new Connection(context, (link) =>
+      FusClient.open(link, { clock, settings: fus, onAnomaly: anomaly }),
+    );
     this.#images = context.firmware.images
       .toSorted((a, b) => b.index - a.index)
       .map((image) => ({ image, hash: createHash('sha256').update(image.bytes).digest('hex') }));
@@ -55,8 +56,8 @@ class FusUpgrade {
     const context = this.#context;
     const { mode } = context.profile.upgrade;
     try {
-      await this.#connect('connect');
-      let hello = await context.step('read-state', () => this.#surviving(() => this.#hello()));
+      await this.#connection.connect('connect');
+      let hello = await context.step('read-state', () => this.#connection.surviving(() => this.#hello()));
       context.slots('before', slotStates(hello));
       this.#refuseUnknown(hello);
       if (this.#images.every(({ image, hash }) => runs(hello, image.index, hash, true))) return this.#result('skipped');
@@ -83,39 +84,12 @@ class FusUpgrade {
       }
       return this.#result('pass');
     } finally {
-      await this.#client?.link.disconnect();
+      await this.#connection.close();
     }
   }
 
   get #fus(): FusClient {
-    if (!this.#client) throw new StationError('INTERNAL', 'no link');
-    return this.#client;
-  }
-
-  async #connect(step: 'connect' | 'reconnect', withinMs?: number): Promise<void> {
-    await this.#context.step(step, async () => {
-      await this.#client?.link.disconnect();
-      this.#client = null;
-      const link = await this.#context.connect(withinMs);
-      try {
-        const { clock, anomaly } = this.#context;
-        this.#client = await FusClient.open(link, { clock, settings: this.#settings, onAnomaly: anomaly });
-      } catch (error) {
-        await link.disconnect();
-        throw error;
-      }
-    });
-  }
-
-  async #surviving<T>(work: () => Promise<T>): Promise<T> {
-    for (let losses = 0; ; losses++) {
-      try {
-        return await work();
-      } catch (error) {
-        if (!isLinkLoss(error) || losses >= FORGIVEN_LOSSES) throw error;
-        await this.#connect('reconnect');
-      }
-    }
+    return this.#connection.client;
   }
 
   async #hello(): Promise<FusHello> {
@@ -143,66 +117,37 @@ class FusUpgrade {
     throw new StationError('DOWNGRADE_REFUSED', detail);
   }
 
-  /** Uploads one image, on new links as often as there is progress between losses. */
   async #upload(image: FirmwareImage, hash: string, first: FusHello): Promise<void> {
     const context = this.#context;
-    let hello = first;
-    let losses = 0;
-    let furthest = 0;
-    for (;;) {
-      try {
-        return await uploadFusImage(this.#fus, image, hash, this.#settings, {
-          hello,
-          clock: context.clock,
-          signal: context.signal,
-          window: context.profile.upgrade.window,
-          onProgress: (bytes) => {
-            if (bytes > furthest) losses = 0;
-            furthest = Math.max(furthest, bytes);
-            context.progress(image.index, bytes, image.bytes.length);
-          },
-          onEnd: (figures) => context.uploaded(figures),
-        });
-      } catch (error) {
-        losses += 1;
-        if (!isLinkLoss(error) || losses > LOSSES_WITHOUT_PROGRESS) throw error;
-        await this.#connect('reconnect');
-        hello = await this.#hello();
-      }
-    }
+    let hello: FusHello | null = first;
+    await this.#connection.progressing(async (progressed) => {
+      const known: FusHello = hello ?? (await this.#hello());
+      hello = null;
+      await uploadFusImage(this.#fus, image, hash, this.#settings, {
+        hello: known,
+        clock: context.clock,
+        signal: context.signal,
+        window: context.profile.upgrade.window,
+        onProgress: (bytes) => {
+          progressed(bytes);
+          context.progress(image.index, bytes, image.bytes.length);
+        },
+        onEnd: (figures) => context.uploaded(figures),
+      });
+    });
   }
 
   /** The device reboots after it has answered; the answer is often lost with the link. */
   async #activate({ index }: FirmwareImage, mode: number): Promise<void> {
-    const { clock, signal } = this.#context;
-    await this.#context.step('activate', async () => {
-      try {
-        await this.#fus.request(FUS.ACTIVATE, Buffer.of(index, mode), { signal });
-      } catch (error) {
-        if (!isLinkLoss(error) && !isSilence(error)) throw error;
-      }
-    });
-    await this.#context.step('reset', async () => {
-      const { link } = this.#fus;
-      const stays = () =>
-        new StationError('RESET_FAILED', `the link stayed up for ${RESET_LINK_END_MS} ms`, { retryable: true });
-      try {
-        await deadline(clock, RESET_LINK_END_MS, link.ended, stays, signal);
-      } finally {
-        await link.disconnect();
-      }
-    });
-    const withinMs = this.#context.profile.upgrade.swapTimeoutS * 1000;
-    try {
-      await this.#connect('reconnect', withinMs);
-    } catch (error) {
-      if (!(error instanceof StationError) || error.code !== 'UNIT_NOT_FOUND') throw error;
-      throw new StationError('NOT_BACK_AFTER_RESET', `not heard for ${withinMs / 1000} s`, { cause: error });
-    }
+    const { signal, step } = this.#context;
+    await step('activate', () =>
+      answerMayBeLost(() => this.#fus.request(FUS.ACTIVATE, Buffer.of(index, mode), { signal })),
+    );
+    await this.#connection.restarted();
   }
 
   async #verifyRunning({ index }: FirmwareImage, hash: string, before: FusHello): Promise<FusHello> {
-    const hello = await this.#surviving(() => this.#hello());
+    const hello = await this.#connection.surviving(() => this.#hello());
     this.#context.slots('after-boot', slotStates(hello));
     const running = runningImage(hello, index);
     if (running?.hash === hash) return hello;
@@ -214,16 +159,12 @@ class FusUpgrade {
   }
 
   async #confirm({ index }: FirmwareImage): Promise<void> {
-    try {
-      await this.#fus.request(FUS.CONFIRM, Buffer.of(index), { signal: this.#context.signal });
-    } catch (error) {
-      // What the device made of it is read back next.
-      if (!isLinkLoss(error) && !isSilence(error)) throw error;
-    }
+    // What the device made of it is read back next.
+    await answerMayBeLost(() => this.#fus.request(FUS.CONFIRM, Buffer.of(index), { signal: this.#context.signal }));
   }
 
   async #verifyConfirmed({ index }: FirmwareImage, hash: string): Promise<FusHello> {
-    const hello = await this.#surviving(() => this.#hello());
+    const hello = await this.#connection.surviving(() => this.#hello());
     if (!runs(hello, index, hash, false)) throw new StationError('SWAP_REVERTED', `image ${index} fell back`);
     if (!runs(hello, index, hash, true)) throw new StationError('NOT_CONFIRMED', '', { retryable: true });
     return hello;
@@ -264,12 +205,4 @@ function slotStates({ images }: FusHello): SlotState[] {
     active: running,
     permanent: false,
   }));
-}
-
-function isLinkLoss(error: unknown): boolean {
-  return error instanceof StationError && ['LINK_LOST', 'ATT_TIMEOUT', 'RADIO_LOST'].includes(error.code);
-}
-
-function isSilence(error: unknown): boolean {
-  return error instanceof StationError && error.code === 'DEVICE_SILENT';
 }

@@ -1,7 +1,7 @@
-import { deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
 import { compareVersions, formatVersion, parseVersion } from '../../firmware/mcuboot-image.ts';
+import { answerMayBeLost, Connection } from '../connection.ts';
 import type { DfuDriver, ImageResult, SlotState, UpgradeContext, UpgradeResult, Verification } from '../driver.ts';
 import { alertImmediately } from '../immediate-alert.ts';
 import { GROUP, IMAGE, OP, OS } from './codec.ts';
@@ -10,14 +10,8 @@ import { SmpClient } from './smp-client.ts';
 import { notSupported } from './smp-error.ts';
 import { type ServerBuffers, uploadImage } from './smp-upload.ts';
 
-/** How long the link may outlive the answer to a reset; servers wait about 250 ms, supervision adds its own. */
-const RESET_LINK_END_MS = 8000;
-/** Link losses without any upload progress in between, after which the attempt ends. */
-const LOSSES_WITHOUT_PROGRESS = 2;
 /** Restarts that may be spent on getting rid of what an earlier upgrade left pending. */
 const CLEARING_RESTARTS = 2;
-/** Link losses that are forgiven while a command that may be repeated is under way. */
-const FORGIVEN_LOSSES = 2;
 /** MCUboot's mode in the answer to "bootloader information": overwrite only (`mcumgr_bootloader.h`). */
 const MODE_OVERWRITE_ONLY = 2;
 
@@ -32,10 +26,11 @@ export const smpDriver: DfuDriver = {
 class SmpUpgrade {
   readonly #context: UpgradeContext;
   readonly #images: readonly FirmwareImage[];
-  #client: SmpClient | null = null;
+  readonly #connection: Connection<SmpClient>;
 
   constructor(context: UpgradeContext) {
     this.#context = context;
+    this.#connection = new Connection(context, (link) => SmpClient.open(link, context.clock));
     // The network core before the application core: once the application restarts, both have to be in place.
     this.#images = context.firmware.images.toSorted((a, b) => b.index - a.index);
   }
@@ -44,7 +39,7 @@ class SmpUpgrade {
     const context = this.#context;
     const mode = context.profile.upgrade.mode;
     try {
-      await this.#connect('connect');
+      await this.#connection.connect('connect');
       const { slots: before, buffers } = await context.step('read-state', () => this.#readState());
       context.slots('before', before);
 
@@ -71,39 +66,12 @@ class SmpUpgrade {
       context.slots('final', slots);
       return this.#result('pass', slots);
     } finally {
-      await this.#client?.link.disconnect();
+      await this.#connection.close();
     }
   }
 
   get #smp(): SmpClient {
-    if (!this.#client) throw new StationError('INTERNAL', 'no link');
-    return this.#client;
-  }
-
-  async #connect(step: 'connect' | 'reconnect', withinMs?: number): Promise<void> {
-    await this.#context.step(step, async () => {
-      await this.#client?.link.disconnect();
-      this.#client = null;
-      const link = await this.#context.connect(withinMs);
-      try {
-        this.#client = await SmpClient.open(link, this.#context.clock);
-      } catch (error) {
-        await link.disconnect();
-        throw error;
-      }
-    });
-  }
-
-  /** Runs something that may be repeated, on a new link when the one it had is lost. */
-  async #surviving<T>(work: () => Promise<T>): Promise<T> {
-    for (let losses = 0; ; losses++) {
-      try {
-        return await work();
-      } catch (error) {
-        if (!isLinkLoss(error) || losses >= FORGIVEN_LOSSES) throw error;
-        await this.#connect('reconnect');
-      }
-    }
+    return this.#connection.client;
   }
 
   #request(op: number, group: number, command: number, body: Record<string, unknown> = {}, options = {}) {
@@ -116,7 +84,7 @@ class SmpUpgrade {
   }
 
   async #readState(): Promise<{ slots: SlotState[]; buffers: ServerBuffers }> {
-    return this.#surviving(async () => {
+    return this.#connection.surviving(async () => {
       const buffers = await this.#readBuffers();
       const slots = await this.#slots();
       if (this.#context.profile.upgrade.mode === 'test-and-confirm') await this.#refuseImpossibleTest();
@@ -184,7 +152,7 @@ class SmpUpgrade {
       if (restarts >= CLEARING_RESTARTS) throw new StationError('DEVICE_BUSY', 'an upgrade stays pending');
       seen = await this.#context.step('clear-pending', async () => {
         await this.#restart();
-        return this.#surviving(() => this.#slots());
+        return this.#connection.surviving(() => this.#slots());
       });
     }
   }
@@ -195,7 +163,7 @@ class SmpUpgrade {
       await this.#context.step('upload', () => this.#upload(image, buffers));
     }
     return this.#context.step('verify-upload', async () => {
-      const after = await this.#surviving(() => this.#slots());
+      const after = await this.#connection.surviving(() => this.#slots());
       for (const image of this.#images) {
         if (this.#staged(after, image) || activeSlot(after, image.index)?.hash === image.image.hash) continue;
         const listed = after.find((slot) => slot.image === image.index && !slot.active);
@@ -210,78 +178,42 @@ class SmpUpgrade {
     return slots.some((slot) => slot.image === image.index && !slot.active && slot.hash === image.image.hash);
   }
 
-  /** Uploads one image, on new links as often as there is progress between losses. */
   async #upload(image: FirmwareImage, buffers: ServerBuffers): Promise<void> {
     const context = this.#context;
-    let losses = 0;
-    let furthest = 0;
-    for (;;) {
-      try {
-        await uploadImage(this.#smp, image, {
-          buffers,
-          window: context.profile.upgrade.window,
-          clock: context.clock,
-          signal: context.signal,
-          isComplete: async () => this.#staged(await this.#slots(), image),
-          onProgress: (bytes) => {
-            // What the device had before is no progress of this link.
-            if (bytes > furthest) losses = 0;
-            furthest = Math.max(furthest, bytes);
-            context.progress(image.index, bytes, image.bytes.length);
-          },
-          onEnd: (figures) => context.uploaded(figures),
-        });
-        return;
-      } catch (error) {
-        losses += 1;
-        if (!isLinkLoss(error) || losses > LOSSES_WITHOUT_PROGRESS) throw error;
-        await this.#connect('reconnect');
-      }
-    }
+    await this.#connection.progressing((progressed) =>
+      uploadImage(this.#smp, image, {
+        buffers,
+        window: context.profile.upgrade.window,
+        clock: context.clock,
+        signal: context.signal,
+        isComplete: async () => this.#staged(await this.#slots(), image),
+        onProgress: (bytes) => {
+          progressed(bytes);
+          context.progress(image.index, bytes, image.bytes.length);
+        },
+        onEnd: (figures) => context.uploaded(figures),
+      }),
+    );
   }
 
   async #activate(slots: readonly SlotState[], permanent: boolean): Promise<void> {
     for (const image of this.#images) {
       if (!this.#staged(slots, image)) continue;
       const hash = Buffer.from(image.image.hash, 'hex');
-      await this.#surviving(() => this.#request(OP.WRITE, GROUP.IMAGE, IMAGE.STATE, { hash, confirm: permanent }));
+      await this.#connection.surviving(() =>
+        this.#request(OP.WRITE, GROUP.IMAGE, IMAGE.STATE, { hash, confirm: permanent }),
+      );
     }
   }
 
-  /** Restarts the device and waits until it is back. */
+  /** Restarts the device and waits until it is back. Whether it restarted shows by the link's end. */
   async #restart(): Promise<void> {
-    const context = this.#context;
-    await context.step('reset', () => this.#reset());
-    const withinMs = context.profile.upgrade.swapTimeoutS * 1000;
-    try {
-      await this.#connect('reconnect', withinMs);
-    } catch (error) {
-      if (!(error instanceof StationError) || error.code !== 'UNIT_NOT_FOUND') throw error;
-      throw new StationError('NOT_BACK_AFTER_RESET', `not heard for ${withinMs / 1000} s`, { cause: error });
-    }
-  }
-
-  async #reset(): Promise<void> {
-    const { link } = this.#smp;
-    try {
-      await this.#request(OP.WRITE, GROUP.OS, OS.RESET);
-    } catch (error) {
-      // The answer is often lost with the link; whether the device restarted shows below.
-      if (!isLinkLoss(error) && !isSilence(error)) throw error;
-    }
-    const { clock, signal } = this.#context;
-    try {
-      const stays = () =>
-        new StationError('RESET_FAILED', `the link stayed up for ${RESET_LINK_END_MS} ms`, { retryable: true });
-      await deadline(clock, RESET_LINK_END_MS, link.ended, stays, signal);
-    } finally {
-      await link.disconnect();
-    }
+    await this.#connection.restarted(() => this.#request(OP.WRITE, GROUP.OS, OS.RESET));
   }
 
   /** After the restart: the package's image runs, or it is said why not. */
   async #verifyRunning(before: readonly SlotState[]): Promise<SlotState[]> {
-    const slots = await this.#surviving(() => this.#slots());
+    const slots = await this.#connection.surviving(() => this.#slots());
     this.#context.slots('after-boot', slots);
     for (const image of this.#images) this.#mustRun(image, slots, before);
     return slots;
@@ -306,17 +238,13 @@ class SmpUpgrade {
   async #confirm(): Promise<void> {
     for (const image of this.#images) {
       const hash = Buffer.from(image.image.hash, 'hex');
-      try {
-        await this.#request(OP.WRITE, GROUP.IMAGE, IMAGE.STATE, { hash, confirm: true });
-      } catch (error) {
-        if (!isLinkLoss(error) && !isSilence(error)) throw error;
-        // What the device made of it is read back next.
-      }
+      // What the device made of it is read back next.
+      await answerMayBeLost(() => this.#request(OP.WRITE, GROUP.IMAGE, IMAGE.STATE, { hash, confirm: true }));
     }
   }
 
   async #verifyConfirmed(before: readonly SlotState[]): Promise<SlotState[]> {
-    const slots = await this.#surviving(() => this.#slots());
+    const slots = await this.#connection.surviving(() => this.#slots());
     for (const image of this.#images) this.#mustRun(image, slots, before);
     if (!this.#runsConfirmed(slots)) throw new StationError('NOT_CONFIRMED', '', { retryable: true });
     return slots;
@@ -336,14 +264,6 @@ class SmpUpgrade {
 
 function activeSlot(slots: readonly SlotState[], image: number): SlotState | null {
   return slots.find((slot) => slot.image === image && slot.active) ?? null;
-}
-
-function isLinkLoss(error: unknown): boolean {
-  return error instanceof StationError && ['LINK_LOST', 'ATT_TIMEOUT', 'RADIO_LOST'].includes(error.code);
-}
-
-function isSilence(error: unknown): boolean {
-  return error instanceof StationError && error.code === 'DEVICE_SILENT';
 }
 
 const short = (hash: string) => hash.slice(0, 16);
