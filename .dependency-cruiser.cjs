@@ -33,7 +33,7 @@ module.exports = {
     only('diagnostics', ['contract', 'radio', 'protocols']),
     only('scheduler', ['contract', 'firmware', 'radio', 'records', 'protocols', 'diagnostics']),
     only('virtual', ['contract', 'firmware', 'radio', 'protocols']),
-    only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'scheduler']),
+    only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'diagnostics', 'scheduler']),
     only('server', ['contract', 'station', 'host']),
     only('host', [
       'contract',

@@ -15,7 +15,12 @@ export default defineConfig({
     emptyOutDir: true,
     target: 'node24',
     rollupOptions: {
-      input: { cli: 'src/cli/main.ts', shell: 'electron/main.ts', 'read-worker': 'src/records/read-worker.ts' },
+      input: {
+        cli: 'src/cli/main.ts',
+        shell: 'electron/main.ts',
+        'read-worker': 'src/records/read-worker.ts',
+        'comparison-worker': 'src/station/comparison-worker.ts',
+      },
       output: { entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' },
       external: ['electron', ...builtinModules, /^node:/, ...installed.map((name) => new RegExp(`^${name}(/|$)`))],
     },

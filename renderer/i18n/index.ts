@@ -1,6 +1,7 @@
 import { createI18n } from 'vue-i18n';
 import { sentences } from '../../src/contract/errors.ts';
-import { sentencesZhCn } from '../../src/contract/sentences-zh-cn.ts';
+import { findings } from '../../src/contract/findings.ts';
+import { findingsZhCn, sentencesZhCn } from '../../src/contract/sentences-zh-cn.ts';
 import { en } from './en.ts';
 import { pseudo } from './pseudo.ts';
 import { zhCn } from './zh-cn.ts';
@@ -25,9 +26,9 @@ export const i18n = createI18n({
   locale: initial,
   fallbackLocale: 'en',
   messages: {
-    en: { ...en, sentence: literal(sentences) },
-    'zh-CN': { ...zhCn, sentence: literal(sentencesZhCn) },
-    pseudo: { ...pseudo(en), sentence: literal(pseudo(sentences)) },
+    en: { ...en, sentence: literal(sentences), finding: findings },
+    'zh-CN': { ...zhCn, sentence: literal(sentencesZhCn), finding: findingsZhCn },
+    pseudo: { ...pseudo(en), sentence: literal(pseudo(sentences)), finding: pseudo(findings) },
   },
 });
 showLanguage(initial);

@@ -1,17 +1,21 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { basename } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../clock.ts';
+import type { LogReading } from '../contract/comparison.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
 import type { JobEvent } from '../contract/job-events.ts';
 import { type Outcome, outcomes } from '../contract/records.ts';
+import { comparisonText } from '../diagnostics/attempt-comparison.ts';
 import { logFormats } from '../diagnostics/device-log.ts';
 import { dataDirectory } from '../host/data-directory.ts';
 import { appVersion } from '../host/version.ts';
 import { RecordReader } from '../records/record-reader.ts';
 import { RecordWriter } from '../records/record-writer.ts';
-import { compareWithLog, comparisonText } from './compare-command.ts';
+import { attachEvidence } from '../station/evidence.ts';
+import { compareWithLog, writeComparison } from './compare-command.ts';
 import { announcement, runDemo } from './demo-command.ts';
 import { examine } from './doctor-command.ts';
 import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
@@ -142,6 +146,22 @@ interface RecordsOptions {
   readonly json?: boolean;
 }
 
+interface CompareOptions extends LogReading {
+  readonly output?: string;
+  readonly attach?: boolean;
+}
+
+/** Lays a file beside an attempt. @throws StationError DATA_DIRECTORY_IN_USE while a station runs on it: attach it there */
+function attach(directory: string, attempt: string, file: { fileName: string; file: Buffer }): void {
+  const writer = new RecordWriter(directory, systemClock);
+  try {
+    const { number } = attachEvidence(writer.port, userInfo().username, attempt, file);
+    say(`${file.fileName} lies beside the attempt as number ${number}.`);
+  } finally {
+    writer.close();
+  }
+}
+
 records
   .command('list')
   .description('attempts, the newest first')
@@ -207,7 +227,7 @@ program
   .command('compare')
   .description("hold a device's own log against the station's frame log and the HCI capture")
   .argument('<attempt>', 'its id, or the serial of a unit for its latest')
-  .argument('<log>', "the device's log as text, or an HCI capture taken on its side (btsnoop, pcapng)")
+  .argument('<log>', "the device's log as text, or a capture taken on its side or in the air (btsnoop, pcapng)")
   .option('--format <name>', `${Object.keys(logFormats).join(', ')}; by default whichever fits`)
   .option(
     '--pattern <expression>',
@@ -216,12 +236,16 @@ program
   .option('--practice')
   .option('--data <dir>')
   .option('--json')
-  .action(async (attempt: string, log: string, options: RecordsOptions & { format?: string; pattern?: string }) => {
+  .option('--output <file>', 'write the comparison there as well: as JSON if the name ends so, as text otherwise')
+  .option('--attach', 'lay the log beside the attempt, where the unit view shows it too')
+  .action(async (key: string, path: string, options: RecordsOptions & CompareOptions) => {
     const reader = openReader(options);
     try {
-      const comparison = await compareWithLog(reader, attempt, log, options);
+      const { attempt, comparison, file } = await compareWithLog(reader, key, path, options);
       if (options.json) sayJson({ type: 'comparison', ...comparison });
-      else say(comparisonText(comparison));
+      else say(comparisonText(attempt, comparison));
+      if (options.output) await writeComparison(options.output, attempt, comparison);
+      if (options.attach) attach(dataDirectory(options), attempt.id, { fileName: basename(path), file });
       process.exitCode = comparison.divergence === null ? 0 : 1;
     } finally {
       reader.close();

@@ -1,6 +1,7 @@
+import { findingText } from '../contract/findings.ts';
 import type { AttemptDetail, AttemptRow } from '../contract/records.ts';
+import { textTable } from '../diagnostics/text-table.ts';
 import type { Frame } from '../records/frame-log.ts';
-import { textTable } from './text-table.ts';
 
 const FRAMES_SHOWN = 12;
 const BYTES_SHOWN = 24;
@@ -94,7 +95,7 @@ function orderText({ anomalies, verdict, capture }: AttemptDetail): string[] {
     ? `HCI capture: ${capture.packets} packets, SHA-256 ${capture.sha256.slice(0, 16)}`
     : 'HCI capture: none kept';
   return [
-    `order broken: ${counts}\nverdict: ${verdict?.verdict ?? 'undecided'}. ${verdict?.reason ?? ''}${evidence}\n${kept}`,
+    `order broken: ${counts}\nverdict: ${verdict?.verdict ?? 'undecided'}. ${verdict ? findingText(verdict.reason) : ''}${evidence}\n${kept}`,
   ];
 }
 

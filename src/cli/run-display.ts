@@ -1,6 +1,6 @@
 import { sentences } from '../contract/errors.ts';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
-import { textTable } from './text-table.ts';
+import { textTable } from '../diagnostics/text-table.ts';
 
 const REDRAW_MS = 100;
 const BAR_CELLS = 24;

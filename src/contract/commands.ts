@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { FirmwareLabel } from './board.ts';
+import type { Attachment, ComparisonPage } from './comparison.ts';
 import {
   type AttemptDetail,
   type AttemptRow,
@@ -213,6 +214,17 @@ export const commands = {
     'operator',
     z.strictObject({ id: z.uuid() }),
   ),
+  compare: answers<ComparisonPage>().to(
+    'operator',
+    z.strictObject({
+      id: z.uuid(),
+      attachment: z.int().positive(),
+      format: z.enum(['zephyr', 'rtt', 'csv']).optional(),
+      pattern: z.string().min(1).max(400).optional(),
+      from: z.int().min(0),
+      count: z.int().min(0).max(400),
+    }),
+  ),
   statistics: answers<Statistics>().to(
     'operator',
     z.strictObject({ from: day, to: day, product: z.string().max(100).optional() }),
@@ -230,6 +242,7 @@ export const commands = {
     }),
   ),
   'upload-chunk': answers<null>().to('engineer', z.strictObject({ upload: z.uuid(), data: chunk })),
+  'attach-evidence': answers<Attachment>().to('engineer', z.strictObject({ upload: z.uuid(), id: z.uuid() })),
   'add-firmware': answers<LibraryFirmware>().to('engineer', z.strictObject({ upload: z.uuid(), product: name })),
   'library-firmware': answers<readonly LibraryFirmware[]>().to('engineer', nothing),
   'release-firmware': answers<null>().to('engineer', z.strictObject({ sha256 })),

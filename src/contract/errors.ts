@@ -144,9 +144,14 @@ export const sentences = {
   CAPTURE_MISSING: 'No HCI capture was kept for this attempt. The product profile says when one is: capture: always.',
   CAPTURE_INVALID: 'This is no capture that the station reads (btsnoop or pcapng of HCI packets).',
   CAPTURE_TRUNCATED: 'The capture ends in the middle of a packet. Save it again.',
-  CAPTURE_LINK_TYPE: 'The capture holds packets of another kind than HCI. Export it as HCI UART (H4).',
+  CAPTURE_LINK_TYPE:
+    'The capture holds packets of another kind. The station reads HCI UART (H4), and of the air the link types 256 and 272 (nRF Sniffer).',
+  CAPTURE_ENCRYPTED:
+    'The data in this capture of the air are encrypted. Take one on the device at HCI, or sniff a link without encryption.',
   CAPTURE_CHANGED: 'The capture does not match its SHA-256 any more: somebody changed it.',
-  DEVICE_LOG_UNKNOWN: 'No line of this log is understood. Name its format with --format or a pattern with --pattern.',
+  EVIDENCE_CHANGED: 'What was laid beside the attempt does not match its SHA-256 any more: somebody changed it.',
+  COMPARISON_TIMEOUT: 'The logs could not be compared in time. Take a shorter piece of the log, or a simpler pattern.',
+  DEVICE_LOG_UNKNOWN: 'No line of this log is understood. Name its format, or give a pattern.',
 
   // records
   DATA_DIRECTORY_IN_USE: 'Another station uses this data directory. Stop it or choose another with --data.',

@@ -1,4 +1,6 @@
+import type { Attachment } from './comparison.ts';
 import type { ErrorCode } from './errors.ts';
+import type { Finding } from './findings.ts';
 import type { ImageSummary } from './job-events.ts';
 
 /** The steps of an attempt, in the order of a full upgrade. */
@@ -94,8 +96,7 @@ export interface OrderAnomaly {
 /** Who broke the order, as far as the evidence says. */
 export interface OrderVerdict {
   readonly verdict: 'peripheral' | 'host' | 'undecided';
-  /** In words that an engineer can act on. */
-  readonly reason: string;
+  readonly reason: Finding;
   /** Numbers, from 1, of the packets that it rests on in the file that `trace` writes. */
   readonly packets: readonly number[];
 }
@@ -171,6 +172,8 @@ export interface AttemptDetail extends AttemptRow {
   readonly verdict: OrderVerdict | null;
   /** The HCI capture, if one was kept: its packets, those that had to be left out of the middle, and its digest. */
   readonly capture: { readonly packets: number; readonly leftOut: number; readonly sha256: string } | null;
+  /** What was laid beside it afterwards. */
+  readonly attachments: readonly Attachment[];
   /** Signal strength over time: milliseconds since the attempt began, dBm. */
   readonly signal: readonly (readonly [number, number])[];
 }

@@ -1,4 +1,5 @@
 import type { ErrorCode } from './errors.ts';
+import type { FindingCode } from './findings.ts';
 
 /** 简体中文: what each code says, as in `sentences`. */
 export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
@@ -120,13 +121,41 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   CAPTURE_MISSING: '此次尝试没有保存 HCI 抓包。产品配置决定何时保存:capture: always。',
   CAPTURE_INVALID: '不是本站可读的抓包(HCI 的 btsnoop 或 pcapng)。',
   CAPTURE_TRUNCATED: '抓包在数据包中间截断。请重新保存。',
-  CAPTURE_LINK_TYPE: '抓包不是 HCI 数据包。请导出为 HCI UART(H4)。',
+  CAPTURE_LINK_TYPE: '抓包中是其他类型的数据包。本站读取 HCI UART(H4),以及空中抓包的链路类型 256 和 272(nRF Sniffer)。',
+  CAPTURE_ENCRYPTED: '此空中抓包中的数据已加密。请在设备的 HCI 处抓包,或抓取未加密的链路。',
   CAPTURE_CHANGED: '抓包与其 SHA-256 不再相符:有人改动过。',
-  DEVICE_LOG_UNKNOWN: '无法识别此日志的任何一行。请用 --format 指定格式或用 --pattern 指定模式。',
+  EVIDENCE_CHANGED: '附在此次升级旁的文件与其 SHA-256 不再相符:有人改动过。',
+  COMPARISON_TIMEOUT: '未能及时比较日志。请截取较短的日志,或使用更简单的模式。',
+  DEVICE_LOG_UNKNOWN: '无法识别此日志的任何一行。请指定格式或给出模式。',
   DATA_DIRECTORY_IN_USE: '数据目录正被另一升级站使用。请停止它,或用 --data 选择其他目录。',
   DATA_DIRECTORY_READ_ONLY: '数据目录不可写。请检查权限,或用 --data 选择其他目录。',
   DISK_FULL: '磁盘已满。请释放空间:没有记录就不升级任何设备。',
   DATABASE_DAMAGED: '记录数据库已损坏。请恢复备份,不要删除它。',
   DATABASE_NEWER: '数据库由更新版本的升级站写入。请更新本站。',
   RECORD_NOT_FOUND: '没有此记录。',
+};
+
+/** 简体中文: what each finding says, as in `findings`. */
+export const findingsZhCn: Readonly<Record<FindingCode, string>> = {
+  DELIVERED_SO:
+    '控制器交付数据的顺序与应用看到的完全相同:在到达本机之前顺序就已错乱。请检查设备:其应用或其蓝牙协议栈。设备自身的日志或设备侧的抓包可区分二者。',
+  DELIVERED_IN_ORDER: '控制器按正确顺序交付了全部数据;顺序是在本机的控制器与应用之间被打乱的。不是设备的问题。',
+  MISSING_IN_CAPTURE: '控制器交付的数据中已有缺失:从未发送,或在到达本机之前丢失。需要空中或设备侧的抓包来判定。',
+  BOTH_DISTURBED: '一部分在控制器交付时已经错乱,另一部分在本机被打乱。',
+  CAPTURE_ABSENT: '此链路没有 HCI 抓包:抓包已关闭,或传输层不由本站控制。',
+  CAPTURE_GAP: '此链路的 HCI 抓包缺少 {packets} 个数据包。',
+  CAPTURE_SHORT: 'HCI 抓包未包含应用看到的全部数据。',
+  AS_WRITTEN: '{text}',
+  LOGS_AGREE: '两份日志内容与顺序一致。',
+  LINE_INSTEAD: '设备日志第 {line} 行为 {said};升级站看到的却是 {seen}。',
+  LINE_AND_NOTHING: '设备日志第 {line} 行为 {said};升级站此后再未看到数据。',
+  STATION_ONLY: '升级站看到 {seen},而设备日志此处没有。',
+  HCI_UNKNOWN: '没有 HCI 抓包,无法判定发生在何处。',
+  HCI_COUNTS: '控制器交付了 {delivered} 个值,应用看到 {seen} 个。',
+  HCI_AS_SEEN: '控制器交付的与升级站看到的一致:发生在本机之前,即设备中。',
+  HCI_AS_SAID: '控制器此处交付的是 {delivered},与设备所述一致:发生在本机。',
+  DEVICE_HOST_SAME: '设备主机交给其控制器的顺序与到达本站的顺序相同:由设备的应用(或其发送调用)决定。',
+  DEVICE_HOST_OTHER: '设备主机交给其控制器的顺序与到达本站的不同:发生在设备主机之下,或抓包属于不同链路。',
+  AIR_SAME: '空中的顺序与到达本站的顺序相同:在设备的射频之前就已决定。',
+  AIR_OTHER: '空中的顺序与到达本站的不同:发生在本站射频或本机,或抓包属于不同链路。',
 };

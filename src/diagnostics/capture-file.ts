@@ -1,6 +1,7 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { StationError } from '../contract/errors.ts';
 import type { CapturedPacket } from '../radio/radio.ts';
+import { airAsDeviceCapture, LINKTYPE_LE_LL_WITH_PHDR, LINKTYPE_NORDIC_BLE } from './air-capture.ts';
 
 /** btsnoop: magic, version 1, data link 1002 (HCI UART, H4), as btmon and Wireshark read it. */
 const BTSNOOP_MAGIC = Buffer.from('btsnoop\0', 'latin1');
@@ -89,9 +90,18 @@ export function isCapture(file: Buffer): boolean {
   return file.subarray(0, 8).equals(BTSNOOP_MAGIC) || (file.length >= 4 && file.readUInt32BE(0) === SECTION_HEADER);
 }
 
-/** Reads a btsnoop or pcapng file of HCI packets. @throws StationError CAPTURE_INVALID, CAPTURE_TRUNCATED, CAPTURE_LINK_TYPE */
-export function readCapture(file: Buffer): FilePacket[] {
-  if (file.subarray(0, 8).equals(BTSNOOP_MAGIC)) return readBtsnoop(file);
+/** A capture that has been read; one of the air is turned into what the device's own host would have captured. */
+export interface ReadCapture {
+  readonly taken: 'hci' | 'air';
+  readonly packets: FilePacket[];
+}
+
+/**
+ * Reads a btsnoop or pcapng file of HCI packets, or a pcapng file of the air.
+ * @throws StationError CAPTURE_INVALID, CAPTURE_TRUNCATED, CAPTURE_LINK_TYPE, CAPTURE_ENCRYPTED
+ */
+export function readCapture(file: Buffer): ReadCapture {
+  if (file.subarray(0, 8).equals(BTSNOOP_MAGIC)) return { taken: 'hci', packets: readBtsnoop(file) };
   if (file.length >= 4 && file.readUInt32BE(0) === SECTION_HEADER) return readPcapng(file);
   throw new StationError('CAPTURE_INVALID', 'neither btsnoop nor pcapng');
 }
@@ -129,8 +139,16 @@ function readBtsnoop(file: Buffer): FilePacket[] {
   return packets;
 }
 
-function readPcapng(file: Buffer): FilePacket[] {
-  const packets: FilePacket[] = [];
+interface Frame {
+  readonly linkType: number;
+  readonly timeUs: number;
+  readonly bytes: Buffer;
+}
+
+const ofAir = (linkType: number) => linkType === LINKTYPE_LE_LL_WITH_PHDR || linkType === LINKTYPE_NORDIC_BLE;
+
+function readPcapng(file: Buffer): ReadCapture {
+  const packets: Frame[] = [];
   const interfaces: { linkType: number; ticksPerUs: number }[] = [];
   for (let at = 0; at < file.length; ) {
     if (at + 12 > file.length) throw truncated(packets.length);
@@ -145,12 +163,15 @@ function readPcapng(file: Buffer): FilePacket[] {
     if (type === ENHANCED_PACKET) packets.push(readEnhancedPacket(body, interfaces, packets.length));
     at += length;
   }
-  return packets;
+  const air = packets.filter(({ linkType }) => ofAir(linkType));
+  return air.length > 0
+    ? { taken: 'air', packets: airAsDeviceCapture(air) }
+    : { taken: 'hci', packets: packets.map(hciPacket) };
 }
 
 function readInterface(body: Buffer): { linkType: number; ticksPerUs: number } {
   const linkType = body.length >= 8 ? body.readUInt16LE(0) : -1;
-  if (linkType !== LINKTYPE_H4 && linkType !== LINKTYPE_H4_WITH_DIRECTION) {
+  if (linkType !== LINKTYPE_H4 && linkType !== LINKTYPE_H4_WITH_DIRECTION && !ofAir(linkType)) {
     throw new StationError('CAPTURE_LINK_TYPE', `pcapng ${linkType}`);
   }
   let ticksPerUs = 1;
@@ -172,18 +193,25 @@ function readEnhancedPacket(
   body: Buffer,
   interfaces: readonly { linkType: number; ticksPerUs: number }[],
   number: number,
-): FilePacket {
+): Frame {
   const described = body.length >= 20 ? interfaces[body.readUInt32LE(0)] : undefined;
   if (!described) throw new StationError('CAPTURE_INVALID', `packet ${number} of an interface that is not described`);
   const ticks = body.readUInt32LE(4) * 2 ** 32 + body.readUInt32LE(8);
   const length = body.readUInt32LE(12);
   if (20 + length > body.length) throw truncated(number);
-  const bytes = body.subarray(20, 20 + length);
-  const directed = described.linkType === LINKTYPE_H4_WITH_DIRECTION;
+  return {
+    linkType: described.linkType,
+    timeUs: Math.round(ticks / described.ticksPerUs),
+    bytes: body.subarray(20, 20 + length),
+  };
+}
+
+function hciPacket({ linkType, timeUs, bytes }: Frame, number: number): FilePacket {
+  const directed = linkType === LINKTYPE_H4_WITH_DIRECTION;
   if (directed && bytes.length < 4) throw truncated(number);
   const packet = directed ? bytes.subarray(4) : bytes;
   const received = directed ? bytes.readUInt32BE(0) === 1 : packet[0] === HCI_EVENT;
-  return { number, timeUs: Math.round(ticks / described.ticksPerUs), received, packet };
+  return { number, timeUs, received, packet };
 }
 
 function truncated(packets: number): StationError {

@@ -1,7 +1,7 @@
 import { StationError } from '../contract/errors.ts';
 import type { FusSettings } from '../contract/product-file.ts';
-import type { CapturedPacket } from '../radio/radio.ts';
 import { attValues } from './att-values.ts';
+import type { ReadCapture } from './capture-file.ts';
 
 /** What happened on the device, as one line of its log says it. */
 export interface DeviceEvent {
@@ -17,11 +17,15 @@ export interface DeviceEvent {
   readonly bytes: number | null;
 }
 
+/** How a log is called that is no text but a capture. */
+export const DEVICE_CAPTURE = 'device capture';
+export const AIR_CAPTURE = 'air capture';
+
 /**
- * A capture that was taken on the device's side, as a log of what its host handed to its controller.
+ * A capture that was taken on the device's side or in the air, as a log of what the device sent.
  * @throws StationError DEVICE_LOG_UNKNOWN when the service's values are not in it
  */
-export function deviceCaptureAsLog(settings: FusSettings, packets: readonly CapturedPacket[]): DeviceLog {
+export function deviceCaptureAsLog(settings: FusSettings, { taken, packets }: ReadCapture): DeviceLog {
   const own = new Set([settings.response.uuid, settings.dataOut.uuid]);
   const values = attValues(packets, 'peripheral').filter(({ uuid }) => uuid !== null && own.has(uuid));
   if (values.length === 0)
@@ -34,7 +38,7 @@ export function deviceCaptureAsLog(settings: FusSettings, packets: readonly Capt
       ? { ...what, kind: 'data', marker, bytes: value.length }
       : { ...what, kind: 'marker', marker, bytes: null };
   });
-  return { events, lines: packets.length, format: 'device capture' };
+  return { events, lines: packets.length, format: taken === 'air' ? AIR_CAPTURE : DEVICE_CAPTURE };
 }
 
 /** A log that has been read. */

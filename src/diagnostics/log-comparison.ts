@@ -1,8 +1,10 @@
 import { diffArrays } from 'diff';
+import type { ComparedRow, LogComparison } from '../contract/comparison.ts';
+import type { Finding } from '../contract/findings.ts';
 import type { FusSettings } from '../contract/product-file.ts';
 import type { CapturedPacket } from '../radio/radio.ts';
 import { attValues } from './att-values.ts';
-import type { DeviceEvent, DeviceLog } from './device-log.ts';
+import { AIR_CAPTURE, DEVICE_CAPTURE, type DeviceEvent, type DeviceLog } from './device-log.ts';
 
 /** One value as the station's application saw it. */
 export interface StationValue {
@@ -11,34 +13,6 @@ export interface StationValue {
   readonly value: Buffer;
   /** Octets of the value; more than `value` has where image bytes are not kept. */
   readonly length: number;
-}
-
-/** What either side has of one value: `1`, `0` or `data 23`. */
-export interface ComparedRow {
-  readonly device: { readonly line: number; readonly timeMs: number | null; readonly what: string } | null;
-  readonly station: { readonly number: number; readonly timeMs: number; readonly what: string } | null;
-  /** What the controller delivered as the value of that number; null without a capture, or without a station value. */
-  readonly hci: string | null;
-}
-
-/** A device's log against the station's frame log. */
-export interface LogComparison {
-  readonly format: string;
-  readonly lines: number;
-  readonly deviceEvents: number;
-  readonly stationValues: number;
-  readonly hciValues: number | null;
-  /** How the device's clock lies to the station's, over all values that both have. */
-  readonly clock: { readonly offsetMs: number; readonly driftPpm: number } | null;
-  /** Values that both have at different places; that only the device has; that only the station has. */
-  readonly reordered: number;
-  readonly onlyDevice: number;
-  readonly onlyStation: number;
-  /** The row at which the two part; null when they agree. */
-  readonly divergence: number | null;
-  /** In words, what happened there and where HCI stood. */
-  readonly finding: string;
-  readonly rows: readonly ComparedRow[];
 }
 
 /** How many lines of the device's log may be missing between two that are there, before they are no reordering but a loss. */
@@ -94,10 +68,7 @@ export function compareLogs(
     onlyDevice,
     onlyStation,
     divergence: first < 0 ? null : first,
-    finding:
-      log.format === 'device capture'
-        ? separation(deviceKeys, hci ?? stationKeys)
-        : finding(rows, first, hci, stationKeys),
+    findings: separation(log.format, deviceKeys, hci ?? stationKeys) ?? parting(rows, first, hci, stationKeys),
     rows,
   };
 }
@@ -242,35 +213,36 @@ function fitClock(rows: readonly ComparedRow[]): LogComparison['clock'] {
   return { offsetMs: y - slope * x, driftPpm: (slope - 1) * 1e6 };
 }
 
-/** What a capture on the device's side adds: whether its own host had handed the values over in the order in which they came here. */
-function separation(device: readonly string[], delivered: readonly string[]): string {
-  const same = device.length >= delivered.length && delivered.every((each, index) => each === device[index]);
-  return same
-    ? "The device's host handed the values to its controller in the very order in which they came here: its application, or what it calls to send, decides the order."
-    : "The device's host handed the values to its controller in another order than they came here: it happened below the device's host, or the captures are of different links.";
+/** What a capture on the device's side or in the air adds: whether the values had the order there in which they came here. */
+function separation(format: string, there: readonly string[], delivered: readonly string[]): Finding[] | null {
+  const same = there.length >= delivered.length && delivered.every((each, index) => each === there[index]);
+  if (format === AIR_CAPTURE) return [{ code: same ? 'AIR_SAME' : 'AIR_OTHER' }];
+  if (format === DEVICE_CAPTURE) return [{ code: same ? 'DEVICE_HOST_SAME' : 'DEVICE_HOST_OTHER' }];
+  return null;
 }
 
-function finding(
+function parting(
   rows: readonly ComparedRow[],
   first: number,
   hci: readonly string[] | null,
   seen: readonly string[],
-): string {
-  if (first < 0) return 'Both logs tell the same, in the same order.';
+): Finding[] {
   const row = rows[first];
-  const here = row?.device
-    ? `Line ${row.device.line} of the device's log says ${row.device.what}`
-    : `The station saw ${row?.station?.what}, which the device's log does not have here`;
+  if (!row) return [{ code: 'LOGS_AGREE' }];
   const next = rows.slice(first).find(({ station }) => station !== null)?.station;
-  const there = row?.device ? (next ? `; the station saw ${next.what} instead` : '; the station saw nothing more') : '';
-  const asked = next ?? row?.station;
-  if (!hci) return `${here}${there}. There is no HCI capture to say where it happened.`;
-  if (!asked)
-    return `${here}${there}. The controller delivered ${hci.length} values, the application saw ${seen.length}.`;
-  const delivered = hci[asked.number];
-  const where =
-    delivered === asked.what
-      ? 'The controller delivered it as the station saw it: it happened before this host, in the device.'
-      : `The controller delivered ${delivered ?? 'nothing'} there, as the device says: it happened on this host.`;
-  return `${here}${there}. ${where}`;
+  const { device } = row;
+  const here: Finding = device
+    ? next
+      ? { code: 'LINE_INSTEAD', values: { line: device.line, said: device.what, seen: next.what } }
+      : { code: 'LINE_AND_NOTHING', values: { line: device.line, said: device.what } }
+    : { code: 'STATION_ONLY', values: { seen: row.station?.what ?? '' } };
+  if (!hci) return [here, { code: 'HCI_UNKNOWN' }];
+  if (!next) return [here, { code: 'HCI_COUNTS', values: { delivered: hci.length, seen: seen.length } }];
+  const delivered = hci[next.number];
+  return [
+    here,
+    delivered === next.what
+      ? { code: 'HCI_AS_SEEN' }
+      : { code: 'HCI_AS_SAID', values: { delivered: delivered ?? '–' } },
+  ];
 }

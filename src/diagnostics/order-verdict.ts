@@ -1,3 +1,4 @@
+import type { Finding } from '../contract/findings.ts';
 import type { FusSettings } from '../contract/product-file.ts';
 import type { OrderAnomaly, OrderVerdict } from '../contract/records.ts';
 import { FrameIntake } from '../protocols/fus/frame-intake.ts';
@@ -10,9 +11,6 @@ const MAX_FRAME = 65_535;
 const MAX_PACKETS = 12;
 /** Values of the frames that may be under way when a link ends. */
 const UNFINISHED_TOKENS = 12;
-
-const SOMETHING_MISSING =
-  'Values are missing already in what the controller delivered. They were never sent, or were lost before this host: a capture in the air or on the device decides.';
 
 /** One value as the application saw it. */
 export interface SeenValue {
@@ -37,7 +35,7 @@ export function judgeOrder(
   links: readonly LinkStory[],
 ): OrderVerdict | null {
   if (anomalies.length === 0) return null;
-  const undecided = (reason: string): OrderVerdict => ({ verdict: 'undecided', reason, packets: [] });
+  const undecided = (reason: Finding): OrderVerdict => ({ verdict: 'undecided', reason, packets: [] });
   let before = 0;
   const found = links.map((link) => {
     const finding = judgeLink(settings, link, before);
@@ -45,39 +43,35 @@ export function judgeOrder(
     return finding;
   });
   const disturbed = found.filter(({ application, unfinished, lost }) => application > 0 && (lost || !unfinished));
-  if (disturbed.length === 0) return undecided(SOMETHING_MISSING);
+  if (disturbed.length === 0) return undecided({ code: 'MISSING_IN_CAPTURE' });
   const missing = disturbed.find(({ why }) => why !== null);
   if (missing?.why) return undecided(missing.why);
   const delivered = disturbed.flatMap(({ packets }) => packets);
   if (disturbed.every(({ same, lost, packets }) => same && !lost && packets.length > 0)) {
     return {
       verdict: 'peripheral',
-      reason:
-        'The controller delivered the values in the very order in which the application saw them: they were out of order before they came to this host. Look into the device: its application or its Bluetooth stack. Its own log, or a capture on its side, separates the two.',
+      reason: { code: 'DELIVERED_SO' },
       packets: delivered.slice(0, MAX_PACKETS),
     };
   }
   if (disturbed.every(({ same, packets, permuted }) => !same && permuted && packets.length === 0)) {
     return {
       verdict: 'host',
-      reason:
-        'The controller delivered every value in order; they were reordered between it and the application, on this host. The device is not to blame.',
+      reason: { code: 'DELIVERED_IN_ORDER' },
       packets: disturbed.flatMap(({ differs }) => differs).slice(0, MAX_PACKETS),
     };
   }
   if (disturbed.some(({ lost }) => lost)) {
-    return undecided(SOMETHING_MISSING);
+    return undecided({ code: 'MISSING_IN_CAPTURE' });
   }
-  return undecided(
-    'Some of it was out of order when the controller delivered it, and some was reordered on this host.',
-  );
+  return undecided({ code: 'BOTH_DISTURBED' });
 }
 
 interface LinkFinding {
   /** Anomalies at the application. */
   readonly application: number;
   /** Why nothing can be said; null when something can. */
-  readonly why: string | null;
+  readonly why: Finding | null;
   /** Whether the application saw exactly what was delivered. */
   readonly same: boolean;
   /** Whether it saw the same values in another order. */
@@ -110,16 +104,14 @@ function judgeLink(settings: FusSettings, { seen, capture }: LinkStory, before: 
   if (!capture)
     return {
       ...nothing,
-      why: 'There is no HCI capture of this link: it is switched off, or the transport is not ours.',
+      why: { code: 'CAPTURE_ABSENT' },
     };
-  if (capture.leftOut > 0)
-    return { ...nothing, why: `The HCI capture of this link has a gap of ${capture.leftOut} packets.` };
+  if (capture.leftOut > 0) return { ...nothing, why: { code: 'CAPTURE_GAP', values: { packets: capture.leftOut } } };
   const own = new Set([settings.response.uuid, settings.dataOut.uuid]);
   const delivered = attValues(capture.packets)
     .filter(({ uuid }) => uuid !== null && own.has(uuid))
     .map((value) => ({ ...value, packet: value.packet + before + 1 }));
-  if (delivered.length < seen.length)
-    return { ...nothing, why: 'The HCI capture does not hold all that the application saw.' };
+  if (delivered.length < seen.length) return { ...nothing, why: { code: 'CAPTURE_SHORT' } };
   const found = anomaliesOf(settings, delivered);
   const key = ({ uuid, value }: { uuid: string | null; value: Buffer }) => `${uuid} ${value.toString('hex')}`;
   // What was delivered and had not been handed over when the link ended says nothing about order.

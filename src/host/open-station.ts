@@ -72,7 +72,7 @@ export async function openStation(options: StationOptions): Promise<RunningStati
       clock,
       appVersion,
     });
-    if (practice) await seedPractice(desk);
+    if (practice) await seedPractice(desk, trayDescription);
     const reception = new Reception(desk, clock);
     return {
       reception,

@@ -21,13 +21,13 @@ export const practicePins: readonly { readonly name: string; readonly role: Role
   { name: 'Ada', role: 'administrator', pin: '4444' },
 ];
 
-const profileYaml = `product: ${PRODUCT}
-protocol: smp
+const profileYaml = ({ protocol, fus }: TrayFile['device']) => `product: ${PRODUCT}
+protocol: ${protocol}
 discover: { namePrefix: DFU- }
 identity: { from: name, pattern: '^DFU-(.+)$' }
 label: { gtin: '${PRACTICE_GTIN}', pattern: '^SN\\d{4}$' }
 security: none
-`;
+${protocol === 'fus' ? `fus: ${JSON.stringify(fus)}\n` : ''}`;
 
 /** The tray that stands in front of a practising station: one unit loses its link once, one refuses the image at its first boot. */
 export const practiceTray: TrayFile = trayFile.parse({
@@ -50,18 +50,18 @@ export async function practiceFirmware(): Promise<FirmwarePackage> {
   return parseFirmware(image, 'demo-1.0.0.signed.bin');
 }
 
-/** Fills an empty practice directory: people of every role, a released product and firmware, and a work order for trays of that size. */
-export async function seedPractice(desk: Desk, rows = ROWS, columns = COLUMNS): Promise<void> {
+/** Fills an empty practice directory: people of every role, a released product that speaks as the tray does, its firmware, and a work order. */
+export async function seedPractice(desk: Desk, tray: TrayFile): Promise<void> {
   if (!desk.people.needsFirstStart) return;
   const [olga, emil, erika, ada] = practicePins;
   if (!olga || !emil || !erika || !ada) return;
   await desk.people.firstStart(ada.name, ada.pin);
   for (const person of [olga, emil, erika]) await desk.people.add(ada.name, person);
   const { library } = desk;
-  library.releaseProfile(erika.name, library.addProfile(emil.name, profileYaml));
+  library.releaseProfile(erika.name, library.addProfile(emil.name, profileYaml(tray.device)));
   const firmware = await practiceFirmware();
   const { sha256 } = await library.addFirmware(emil.name, firmware.file, firmware.fileName, PRODUCT);
   library.releaseFirmware(erika.name, sha256);
-  const order = { product: PRODUCT, firmware: sha256, rows, columns, units: null, createdBy: emil.name };
+  const order = { product: PRODUCT, firmware: sha256, rows: ROWS, columns: COLUMNS, units: null, createdBy: emil.name };
   library.addWorkOrder({ ...order, name: 'WO-1001' });
 }

@@ -6,7 +6,7 @@ import { readCapture } from '../diagnostics/capture-file.ts';
 import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
 import type { HciTransport } from '../radio/hci/transport.ts';
 import { openRadio, openRadioOver } from '../radio/open-radio.ts';
-import type { Radio } from '../radio/radio.ts';
+import type { CapturedPacket, Radio } from '../radio/radio.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
 import { DisorderlyTransport } from '../virtual/disorderly-transport.ts';
 import { seededRandom } from '../virtual/random.ts';
@@ -42,7 +42,14 @@ export async function openReplay(path: string, clock: Clock): Promise<Radio> {
   } catch (error) {
     throw new StationError('FILE_NOT_FOUND', path, { cause: error });
   }
-  return openRadioOver('replay', new ReplayTransport(readCapture(file), clock), clock);
+  return openRadioOver('replay', new ReplayTransport(hciPackets(file), clock), clock);
+}
+
+/** @throws StationError CAPTURE_LINK_TYPE: what was taken in the air has no commands and events to play back */
+function hciPackets(file: Buffer): CapturedPacket[] {
+  const { taken, packets } = readCapture(file);
+  if (taken === 'air') throw new StationError('CAPTURE_LINK_TYPE', 'a capture of the air cannot be played back');
+  return packets;
 }
 
 /** Opens radios; for virtual ones a tray is started first, once for all of them. If one fails, those before it are closed. */

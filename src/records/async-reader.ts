@@ -25,6 +25,8 @@ interface Waiting {
 
 /** Reads the records in a thread of its own, so that no query stalls a tray. */
 export class AsyncReader {
+  /** Where the database lies. */
+  readonly directory: string;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   #nextId = 1;
@@ -32,6 +34,7 @@ export class AsyncReader {
 
   /** The database must exist. */
   constructor(directory: string) {
+    this.directory = directory;
     // Beside this file: TypeScript as it is, or what the build made of both.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     this.#worker = new Worker(new URL(`./read-worker.${extension}`, import.meta.url), { workerData: directory });

@@ -257,4 +257,21 @@ export const migrations: readonly string[] = [
     WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
     BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
   `,
+  `
+  CREATE TABLE attachment (
+    id INTEGER PRIMARY KEY,
+    attempt INTEGER NOT NULL REFERENCES attempt,
+    number INTEGER NOT NULL,
+    file_name TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('device-log', 'capture')),
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    added_by TEXT NOT NULL,
+    added_at TEXT NOT NULL,
+    packed BLOB NOT NULL,
+    UNIQUE (attempt, number)
+  ) STRICT;
+  CREATE TRIGGER attachment_stays BEFORE UPDATE ON attachment BEGIN SELECT RAISE(ABORT, 'evidence cannot be changed'); END;
+  CREATE TRIGGER attachment_is_kept BEFORE DELETE ON attachment BEGIN SELECT RAISE(ABORT, 'evidence cannot be deleted'); END;
+  `,
 ];

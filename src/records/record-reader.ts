@@ -1,7 +1,18 @@
 import { createHash } from 'node:crypto';
+import { inflateRawSync } from 'node:zlib';
+import type { Attachment } from '../contract/comparison.ts';
 import { StationError } from '../contract/errors.ts';
+import type { Finding } from '../contract/findings.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
-import type { AttemptDetail, AttemptRow, FrameRow, LinkRecord, ListFilter, Statistics } from '../contract/records.ts';
+import type {
+  AttemptDetail,
+  AttemptRow,
+  FrameRow,
+  LinkRecord,
+  ListFilter,
+  OrderVerdict,
+  Statistics,
+} from '../contract/records.ts';
 import { openForReading, type ReadableDatabase } from './database.ts';
 import { type Frame, unpackFrames } from './frame-log.ts';
 
@@ -167,7 +178,13 @@ export class RecordReader {
           'SELECT shape, frame, at_ms AS atMs, token FROM order_anomaly WHERE attempt = ? ORDER BY number',
         )
         .all(sequence),
-      verdict: json('verdictJson') as AttemptDetail['verdict'],
+      verdict: asVerdict(json('verdictJson') as WrittenVerdict | null),
+      attachments: this.#database
+        .prepare<[number], Attachment>(
+          `SELECT number, file_name AS fileName, kind, bytes, sha256, added_by AS addedBy, added_at AS addedAt
+           FROM attachment WHERE attempt = ? ORDER BY number`,
+        )
+        .all(sequence),
       capture:
         this.#database
           .prepare<[number], NonNullable<AttemptDetail['capture']>>(
@@ -238,6 +255,21 @@ export class RecordReader {
     return row.packed;
   }
 
+  /** What was laid beside an attempt under that number, as it was added. @throws StationError RECORD_NOT_FOUND, EVIDENCE_CHANGED */
+  attachment(id: string, number: number): Buffer {
+    const { sequence } = this.show(id);
+    const row = this.#database
+      .prepare<[number, number], { packed: Buffer; sha256: string; bytes: number }>(
+        'SELECT packed, sha256, bytes FROM attachment WHERE attempt = ? AND number = ?',
+      )
+      .get(sequence, number);
+    if (!row) throw new StationError('RECORD_NOT_FOUND', `attachment ${number} of ${id}`);
+    const file = unpacked(row.packed, row.bytes);
+    if (file === null || createHash('sha256').update(file).digest('hex') !== row.sha256)
+      throw new StationError('EVIDENCE_CHANGED', `attachment ${number} of ${id}`);
+    return file;
+  }
+
   /** Octets that the frame log of an attempt takes in the database, and its frames. */
   frameLogSize(id: string): { bytes: number; frames: number } {
     const { sequence } = this.show(id);
@@ -247,6 +279,24 @@ export class RecordReader {
       )
       .get(sequence);
     return { bytes: row?.bytes ?? 0, frames: row?.frames ?? 0 };
+  }
+}
+
+/** Until version 0.2 the reason was written in words. */
+type WrittenVerdict = Omit<OrderVerdict, 'reason'> & { readonly reason: Finding | string };
+
+function asVerdict(written: WrittenVerdict | null): OrderVerdict | null {
+  if (!written) return null;
+  const { reason } = written;
+  return { ...written, reason: typeof reason === 'string' ? { code: 'AS_WRITTEN', values: { text: reason } } : reason };
+}
+
+/** Null when it was changed so that it cannot be unpacked. */
+function unpacked(packed: Buffer, bytes: number): Buffer | null {
+  try {
+    return inflateRawSync(packed, { maxOutputLength: Math.max(bytes, 1) });
+  } catch {
+    return null;
   }
 }
 

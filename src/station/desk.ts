@@ -18,6 +18,8 @@ import { LibraryStore } from '../records/library-store.ts';
 import { PeopleStore } from '../records/people-store.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { BoardStore } from './board-store.ts';
+import { Comparisons } from './comparisons.ts';
+import { attachEvidence } from './evidence.ts';
 import { Library } from './library.ts';
 import { People } from './people.ts';
 import type { Practice, RadioShelf } from './radio-shelf.ts';
@@ -56,6 +58,7 @@ export class Desk {
   readonly #store: LibraryStore;
   readonly #changes: ChangeLog;
   readonly #uploads = new Uploads();
+  readonly #comparisons: Comparisons;
   readonly #handlers: Handlers;
   #session: Session | null = null;
 
@@ -64,6 +67,7 @@ export class Desk {
     this.#parts = parts;
     this.#changes = new ChangeLog(records.port);
     this.#store = new LibraryStore(records.port);
+    this.#comparisons = new Comparisons(parts.reader.directory, clock);
     this.library = new Library(this.#store, this.#changes);
     this.people = new People(new PeopleStore(records.port), this.#changes, clock);
     this.floor = new TrayFloor({
@@ -173,6 +177,9 @@ export class Desk {
       attempt: ({ id }) => reader.ask('show', id),
       frames: ({ id, from, count }) => reader.ask('frameRows', id, from, count),
       throughput: ({ id }) => reader.ask('throughput', id),
+      'attach-evidence': ({ upload, id }, actor) => attachEvidence(records.port, actor, id, this.#uploads.take(upload)),
+      compare: ({ id, attachment, format, pattern, from, count }) =>
+        this.#comparisons.page(id, attachment, { format, pattern }, from, count),
       statistics: ({ from, to, product }) => reader.ask('statistics', from, to, product),
 
       'upload-begin': ({ fileName, bytes }) => ({ upload: this.#uploads.begin(fileName, bytes) }),

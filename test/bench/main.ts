@@ -1,7 +1,7 @@
 // The benchmarks: every figure as a ratio to its limit, taken in the same run. `npm run bench [-- NAME] [--json]`.
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { textTable } from '../../src/cli/text-table.ts';
+import { textTable } from '../../src/diagnostics/text-table.ts';
 import { capture, cpu, frameLog, memory } from './cost.ts';
 import type { Figure } from './figure.ts';
 import { eightUnits, fourRadios, fus, oneUnit } from './goodput.ts';

@@ -24,6 +24,7 @@ const kept = new Set([
   'records',
   'statistics',
   'firmware',
+  'comparison',
 ]);
 
 let browser: Browser;
@@ -245,5 +246,58 @@ describe('every screen', () => {
       );
       expect(small, path).toEqual([]);
     }
+  });
+});
+
+describe('a unit that broke the order', () => {
+  let fus: ServedStation;
+  beforeAll(async () => {
+    fus = await serveStation({
+      units: 1,
+      speed: 4,
+      device: { protocol: 'fus', bootMs: 500 },
+      faults: [{ unit: 1, do: 'late-data' }],
+    });
+    ({ page, complaints } = await openPage(browser, fus.address));
+  });
+  afterAll(() => fus.stop());
+
+  test('shows who did it, and where its own log and the station part, in words of the chosen language', async () => {
+    await page.locator('.person').first().waitFor();
+    await signIn(page, 'Emil', '2222');
+    await page.locator('.order').waitFor();
+    await scan(page, 'WO-1001');
+    await phase('loading');
+    await scan(page, 'SN0001');
+    await page.keyboard.press('F2');
+    await phase('ended');
+    await page.locator('.tile[data-unit=SN0001]').click();
+    await page.locator('.verdict').waitFor();
+    expect(await page.locator('.order').innerText()).toContain(en.unit.verdicts.peripheral);
+    const answers = Array.from({ length: 30 }, (_, i) => {
+      const at = (ms: number) => (1 + (i * 8 + ms) / 1000).toFixed(4);
+      return `${at(0)}: Response=1\n${at(0.2)}: Data ${i === 0 ? 58 : 11} bytes\n${at(0.4)}: Response=0\n`;
+    });
+    const log = Buffer.from(answers.join(''));
+    await page
+      .locator('.compare input[type=file]')
+      .setInputFiles({ name: 'device.log', mimeType: 'text/plain', buffer: log });
+    await page.locator('.compare .first').waitFor();
+    expect(await page.locator('.compare .finding').innerText()).toMatch(/device's log/);
+    await page.locator('.compare').evaluate((card) => card.scrollIntoView());
+    await lookAt('comparison');
+    expect(violations).toEqual([]);
+    const saved = page.waitForEvent('download');
+    await page.getByRole('button', { name: en.compare.exportText }).click();
+    expect((await saved).suggestedFilename()).toMatch(/^SN0001-.*-comparison\.txt$/);
+    await page.evaluate(() => localStorage.setItem('dfu-station.language', 'zh-CN'));
+    await page.reload();
+    await page.locator('.verdict').waitFor();
+    expect(await page.locator('.verdict').innerText()).toContain('控制器交付数据的顺序');
+    await page.evaluate(() => localStorage.setItem('dfu-station.language', 'pseudo'));
+    await page.reload();
+    await page.locator('.verdict').waitFor();
+    expect(await overflowing()).toEqual([]);
+    expect(complaints).toEqual([]);
   });
 });

@@ -32,6 +32,31 @@ async function as<Name extends CommandName>(
   return window.client.ask(name, input) as Promise<CommandAnswer<Name>>;
 }
 
+/** A FUS unit that breaks the order, upgraded; gives its attempt. */
+async function fusAttempt(): Promise<CommandAnswer<'attempt'>> {
+  station = await openTestStation({
+    units: 1,
+    device: { protocol: 'fus', bootMs: 500 },
+    faults: [{ unit: 1, do: 'late-data' }],
+  });
+  const window = await signedIn('Emil', '2222');
+  await window.client.ask('load-work-order', { code: 'WO-1001' });
+  await window.client.ask('scan', { code: 'SN0001' });
+  const ended = phase(station, 'ended');
+  await window.client.ask('start', {});
+  await ended;
+  return window.client.ask('attempt', { id: 'SN0001' }) as Promise<CommandAnswer<'attempt'>>;
+}
+
+async function attach(id: string, fileName: string, bytes: Buffer, who: 'Emil' | 'Olga' = 'Emil') {
+  const window = new TestWindow(station);
+  window.client.hello(null, true);
+  await window.signIn(who, who === 'Emil' ? '2222' : '1111');
+  const { upload } = await window.client.ask('upload-begin', { fileName, bytes: bytes.length });
+  await window.client.ask('upload-chunk', { upload, data: bytes.toString('base64') });
+  return window.client.ask('attach-evidence', { upload, id });
+}
+
 async function addFirmware(
   bytes: Buffer,
   who: 'Emil' | 'Erika' = 'Emil',
@@ -346,5 +371,45 @@ describe('the tray', () => {
     expect(station.desk.board.head.outcome).toBe('pass');
     const later = await signedIn('Olga', '1111');
     expect(later.snapshots).toBe(1);
+  });
+});
+
+describe("the device's log beside an attempt", () => {
+  test('is kept with it for good, and compared page by page in a thread of its own', async () => {
+    const { id, verdict, frameCount } = await fusAttempt();
+    expect(verdict?.verdict).toBe('peripheral');
+    const log = Buffer.from('1.0: Response=1\n1.1: Data 9 bytes\n1.2: Response=0\n');
+    expect(await attach(id, 'device.log', log)).toMatchObject({ number: 1, kind: 'device-log', addedBy: 'Emil' });
+    const found = await as('Olga', 'attempt', { id });
+    expect(found.attachments).toMatchObject([
+      { fileName: 'device.log', bytes: log.length, sha256: createHash('sha256').update(log).digest('hex') },
+    ]);
+    const page = await as('Olga', 'compare', { id, attachment: 1, from: 0, count: 2 });
+    expect(page).toMatchObject({ deviceEvents: 3, from: 0, rows: { length: 2 } });
+    expect(page.totalRows).toBeGreaterThan(10);
+    expect(page.totalRows).toBeLessThanOrEqual(frameCount + 3);
+    expect(page.text).toContain(`attempt ${id}`);
+    const next = await as('Olga', 'compare', { id, attachment: 1, from: 2, count: 400 });
+    expect(page.rows.length + next.rows.length).toBe(Math.min(402, page.totalRows));
+    const changes = await as('Erika', 'changes', {});
+    expect(changes).toContainEqual(expect.objectContaining({ actor: 'Emil', action: 'attach-evidence', subject: id }));
+  });
+
+  test('is refused where it cannot be used', async () => {
+    const { id } = await fusAttempt();
+    await expect(attach(id, 'x', Buffer.from([1, 0, 2]))).rejects.toEqual(refused('DEVICE_LOG_UNKNOWN'));
+    await expect(attach(id, 'x', Buffer.from('btsnoop\0cut'))).rejects.toEqual(refused('CAPTURE_TRUNCATED'));
+    await expect(attach(id, 'x', Buffer.from('text'), 'Olga')).rejects.toEqual(refused('ROLE_INSUFFICIENT'));
+    await attach(id, 'x.log', Buffer.from('no line of any meaning'));
+    const compare = (input: object) => as('Erika', 'compare', { id, attachment: 1, from: 0, count: 10, ...input });
+    await expect(compare({})).rejects.toEqual(refused('DEVICE_LOG_UNKNOWN'));
+    await expect(compare({ pattern: '(' })).rejects.toEqual(refused('ARGUMENT_INVALID'));
+    await expect(compare({ attachment: 2 })).rejects.toEqual(refused('RECORD_NOT_FOUND'));
+    const database = new Database(join(station.directory, 'records.sqlite'));
+    expect(() => database.exec("UPDATE attachment SET file_name = 'y'")).toThrow('evidence cannot be changed');
+    database.exec('DROP TRIGGER attachment_stays');
+    database.exec('UPDATE attachment SET packed = zeroblob(9)');
+    database.close();
+    await expect(compare({ format: 'csv' })).rejects.toEqual(refused('EVIDENCE_CHANGED'));
   });
 });

@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { compareWithLog, comparisonText } from '../../src/cli/compare-command.ts';
+import { compareWithLog, writeComparison } from '../../src/cli/compare-command.ts';
 import { exportTrace } from '../../src/cli/trace-command.ts';
 import { systemClock } from '../../src/clock.ts';
 import { productFile } from '../../src/contract/product-file.ts';
@@ -11,6 +11,7 @@ import { openReplay } from '../../src/host/radios.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
 import { Station } from '../../src/station/station.ts';
+import { airFile } from '../support/air-file.ts';
 import { outcomes, testFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 let station: VirtualStation;
@@ -49,7 +50,7 @@ describe('trace', () => {
     async (format) => {
       const path = file(`trace.${format}`);
       const packets = await exportTrace(reader, 'SN0001', format, path);
-      const read = readCapture(await readFile(path));
+      const { packets: read } = readCapture(await readFile(path));
       expect(read).toHaveLength(packets);
       expect(read.map(({ packet }) => packet)).toEqual(
         unpackCapture(reader.capture(reader.show('SN0001').id)).map(({ packet }) => packet),
@@ -83,30 +84,55 @@ describe('trace', () => {
 describe('compare', () => {
   test("names the first line at which the device's log and the station part, and where HCI stood", async () => {
     await writeFile(file('device.log'), deviceLog());
-    const comparison = await compareWithLog(reader, 'SN0001', file('device.log'), {});
+    const { attempt, comparison } = await compareWithLog(reader, 'SN0001', file('device.log'), {});
     expect(comparison.reordered).toBe(reader.show('SN0001').anomalies.length);
     expect(comparison).toMatchObject({ onlyDevice: 0, onlyStation: 0, divergence: 1 });
-    expect(comparison.finding).toMatch(
-      /^Line 2 of the device's log says data \d+; the station saw 0 instead\. The controller/,
-    );
-    expect(comparisonText(comparison)).toMatch(/> +2 +data/);
+    expect(comparison.findings).toEqual([
+      { code: 'LINE_INSTEAD', values: { line: 2, said: expect.stringMatching(/^data \d+$/), seen: '0' } },
+      { code: 'HCI_AS_SEEN' },
+    ]);
+    await writeComparison(file('ticket.txt'), attempt, comparison);
+    const text = await readFile(file('ticket.txt'), 'utf8');
+    expect(text).toMatch(/> +2 +data/);
+    expect(text).toMatch(/Line 2 of the device's log says data \d+; the station saw 0 instead\. The controller/);
+    expect(text).toContain(`unit SN0001, attempt ${attempt.id}`);
+    await writeComparison(file('ticket.json'), attempt, comparison);
+    expect(JSON.parse(await readFile(file('ticket.json'), 'utf8'))).toMatchObject({
+      attempt: { serial: 'SN0001', verdict: { verdict: 'peripheral' } },
+      divergence: 1,
+      rows: comparison.rows,
+    });
   });
 
   test("with a capture taken on the device's side separates its application from what is below it", async () => {
     const own = unpackCapture(reader.capture(reader.show('SN0001').id));
     const there = own.map((each) => ({ ...each, received: !each.received }));
     await writeFile(file('device.btsnoop'), writeBtsnoop(there));
-    const same = await compareWithLog(reader, 'SN0001', file('device.btsnoop'), {});
-    expect(same.finding).toContain('its application');
+    const { comparison: same } = await compareWithLog(reader, 'SN0001', file('device.btsnoop'), {});
+    expect(same.findings).toEqual([{ code: 'DEVICE_HOST_SAME' }]);
     const inOrder = [...there];
     const values = there.flatMap(({ packet, received }, index) => (!received && packet[9] === 0x1b ? [index] : []));
     for (let at = 0; at + 2 < values.length; at += 3) {
       [inOrder[values[at + 1]!], inOrder[values[at + 2]!]] = [there[values[at + 2]!]!, there[values[at + 1]!]!];
     }
     await writeFile(file('device.pcapng'), writePcapng(inOrder, ''));
-    const other = await compareWithLog(reader, 'SN0001', file('device.pcapng'), {});
-    expect(other.finding).toContain("below the device's host");
+    const { comparison: other } = await compareWithLog(reader, 'SN0001', file('device.pcapng'), {});
+    expect(other.findings).toEqual([{ code: 'DEVICE_HOST_OTHER' }]);
   });
+
+  test.each([256, 272])(
+    'with a capture of the air (link type %i) says whether it was so in the air',
+    async (linkType) => {
+      const own = unpackCapture(reader.capture(reader.show('SN0001').id));
+      await writeFile(file('air.pcapng'), airFile(own, linkType));
+      const { comparison } = await compareWithLog(reader, 'SN0001', file('air.pcapng'), {});
+      expect(comparison).toMatchObject({ format: 'air capture', findings: [{ code: 'AIR_SAME' }], divergence: null });
+      await writeFile(file('secret.pcapng'), airFile(own, linkType, { encrypted: true }));
+      await expect(compareWithLog(reader, 'SN0001', file('secret.pcapng'), {})).rejects.toEqual(
+        code('CAPTURE_ENCRYPTED'),
+      );
+    },
+  );
 
   test('answers what it cannot read', async () => {
     await writeFile(file('empty.log'), 'nothing to see here\n');

@@ -1,0 +1,53 @@
+/**
+ * What the station finds in evidence, as stable codes with the values they speak of. Codes are on record; the sentences beside them (one
+ * catalogue per language) may improve. Places in braces take the values.
+ */
+export const findings = {
+  // who broke the order
+  DELIVERED_SO:
+    'The controller delivered the values in the very order in which the application saw them: they were out of order before they came to this host. Look into the device: its application or its Bluetooth stack. Its own log, or a capture on its side, separates the two.',
+  DELIVERED_IN_ORDER:
+    'The controller delivered every value in order; they were reordered between it and the application, on this host. The device is not to blame.',
+  MISSING_IN_CAPTURE:
+    'Values are missing already in what the controller delivered. They were never sent, or were lost before this host: a capture in the air or on the device decides.',
+  BOTH_DISTURBED: 'Some of it was out of order when the controller delivered it, and some was reordered on this host.',
+  CAPTURE_ABSENT: 'There is no HCI capture of this link: it is switched off, or the transport is not ours.',
+  CAPTURE_GAP: 'The HCI capture of this link has a gap of {packets} packets.',
+  CAPTURE_SHORT: 'The HCI capture does not hold all that the application saw.',
+  AS_WRITTEN: '{text}',
+
+  // where two logs part
+  LOGS_AGREE: 'Both logs tell the same, in the same order.',
+  LINE_INSTEAD: "Line {line} of the device's log says {said}; the station saw {seen} instead.",
+  LINE_AND_NOTHING: "Line {line} of the device's log says {said}; the station saw nothing more.",
+  STATION_ONLY: "The station saw {seen}, which the device's log does not have here.",
+  HCI_UNKNOWN: 'There is no HCI capture to say where it happened.',
+  HCI_COUNTS: 'The controller delivered {delivered} values, the application saw {seen}.',
+  HCI_AS_SEEN: 'The controller delivered it as the station saw it: it happened before this host, in the device.',
+  HCI_AS_SAID: 'The controller delivered {delivered} there, as the device says: it happened on this host.',
+  DEVICE_HOST_SAME:
+    "The device's host handed the values to its controller in the very order in which they came here: its application, or what it calls to send, decides the order.",
+  DEVICE_HOST_OTHER:
+    "The device's host handed the values to its controller in another order than they came here: it happened below the device's host, or the captures are of different links.",
+  AIR_SAME:
+    'In the air the values had the very order in which they came here: it was decided in the device, before its radio.',
+  AIR_OTHER:
+    'In the air the values had another order than they came here: it happened in this radio or on this host, or the captures are of different links.',
+} as const;
+
+/** A finding's code. */
+export type FindingCode = keyof typeof findings;
+
+/** One finding: its code and what its sentence speaks of. */
+export interface Finding {
+  readonly code: FindingCode;
+  readonly values?: Readonly<Record<string, string | number>>;
+}
+
+/** A finding in words. */
+export function findingText(
+  { code, values = {} }: Finding,
+  catalogue: Readonly<Record<FindingCode, string>> = findings,
+): string {
+  return catalogue[code].replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? '?'));
+}
