@@ -10,6 +10,7 @@ import { type Busy, blockQuit, keepAwake } from './busy-guard.ts';
 import { forkOnElectron } from './fork-tray.ts';
 import { acceptWindows } from './ipc-port.ts';
 import { jobFileIn, readJobFile } from './job-files.ts';
+import { sealerOf } from './safe-keys.ts';
 import { confineContents, denyPermissions } from './security.ts';
 import { followUpdates } from './updates.ts';
 import { StationWindow } from './window.ts';
@@ -27,6 +28,7 @@ export type Electron = Pick<
   | 'ipcMain'
   | 'powerSaveBlocker'
   | 'protocol'
+  | 'safeStorage'
   | 'session'
   | 'utilityProcess'
 >;
@@ -53,7 +55,7 @@ export async function runShell(electron: Electron, program: string, argv: readon
 }
 
 function startStation(
-  { app, utilityProcess }: Electron,
+  { app, safeStorage, utilityProcess }: Electron,
   program: string,
   argv: readonly string[],
 ): Promise<RunningStation> {
@@ -73,6 +75,7 @@ function startStation(
     practice: values.practice === true,
     clock: systemClock,
     forkTray: forkOnElectron(utilityProcess, join(program, 'cli.js')),
+    sealer: sealerOf(safeStorage),
   });
 }
 

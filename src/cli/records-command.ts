@@ -1,5 +1,5 @@
 import { findingText } from '../contract/findings.ts';
-import type { AttemptDetail, AttemptRow } from '../contract/records.ts';
+import type { AttemptDetail, AttemptRow, LinkSecurity } from '../contract/records.ts';
 import { textTable } from '../diagnostics/text-table.ts';
 import type { Frame } from '../records/frame-log.ts';
 
@@ -56,7 +56,7 @@ export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): st
         [
           'link',
           facts
-            ? `MTU ${facts.mtu}, ${facts.phy ?? '–'}, data length ${facts.dataLength ?? '–'}, interval ${facts.intervalMs ?? '–'} ms, RSSI ${link?.rssi ?? '–'} dBm, security ${link?.security}, window ${link?.window ?? '–'}, resends ${link?.resends}, reconnects ${link?.reconnects}`
+            ? `MTU ${facts.mtu}, ${facts.phy ?? '–'}, data length ${facts.dataLength ?? '–'}, interval ${facts.intervalMs ?? '–'} ms, RSSI ${link?.rssi ?? '–'} dBm, security ${securityText(facts.security)}, window ${link?.window ?? '–'}, resends ${link?.resends}, reconnects ${link?.reconnects}`
             : '–',
         ],
       ],
@@ -128,4 +128,11 @@ export function frameJson(frame: Frame, channels: readonly string[]) {
     value: frame.bytes.toString('hex'),
     image,
   };
+}
+
+/** Level, pairing and key size in one word or two. */
+function securityText(security: LinkSecurity | null): string {
+  if (!security || security.level === 'none') return security?.keyLost ? 'none (the device lost its key)' : 'none';
+  const { pairing, keyBits, bonded, keyLost } = security;
+  return `just works (${pairing}, ${keyBits} bits${bonded ? ', bonded' : ''}${keyLost ? ', its earlier key was lost' : ''})`;
 }

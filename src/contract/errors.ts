@@ -51,9 +51,22 @@ export const sentences = {
   ATT_ERROR: 'The device refused a Bluetooth request.',
   ATT_TIMEOUT: 'The device did not answer a Bluetooth request within 30 s.',
   SERVICE_NOT_FOUND: 'The device does not offer the upgrade service of its product profile.',
-  ENCRYPTION_REQUIRED: 'The device demands an encrypted link, which this product profile does not provide.',
+  PAIRING_FAILED: 'The device broke pairing off. The detail has its reason; look at its log.',
+  PAIRING_NEEDS_MITM:
+    'The device refuses Just Works pairing: it wants a passkey or another way that nobody on a line can give. Build it to accept Just Works for the upgrade service.',
+  PAIRING_NONSENSE:
+    'The device answered pairing with something that the specification does not allow. See the capture.',
+  PAIRING_CONFIRM_WRONG:
+    'The device does not know what it committed to in pairing: its security implementation is wrong, or somebody is in between.',
+  PAIRING_TIMEOUT: 'The device stopped answering half way through pairing. It is tried again on a new link.',
+  BOND_LOST:
+    'The device has lost the key that it was bonded with, and the product profile does not allow to pair again (lostBond).',
+  BOND_LEFT:
+    'The device keeps its bond with the station: it has no Bond Management Service, or refused. Clear it by hand, or use bond: none.',
+  ENCRYPTION_FAILED: 'The link could not be encrypted. It is tried again on a new link.',
+  ENCRYPTION_REQUIRED: "The device demands an encrypted link, which this machine's Bluetooth did not provide.",
   SECURITY_UNSUPPORTED:
-    'The product profile asks for a security mode that this version cannot provide. Use security: none.',
+    "The operating system's own Bluetooth does not tell whether a link is encrypted, so that security: just-works cannot be proven there. Use a controller of the station's own.",
   WRITE_TOO_LONG: 'A write is longer than the link can carry.',
 
   // who may be written

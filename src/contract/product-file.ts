@@ -72,10 +72,15 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  * - `identity` says where a unit's serial is read; the first group of `pattern`, or its whole match, is the serial.
  * - `label`: what is printed on the unit and scanned. Plain serials or GS1 element strings; `gtin` is the product's, and the first group
  *   of `pattern`, or its whole match, is the serial.
+ * - `link.intervalMs`: the connection interval in milliseconds; `auto` is chosen for the number of links. `link.phy`: 2M where both sides can.
  * - `upgrade.mode`: `test-and-confirm` boots the image on trial and confirms it after it has been read back, `confirm` makes it
  *   permanent before the reboot, `upload-only` leaves it in the second slot (STAGED).
  * - `upgrade.window`: SMP requests in flight; `auto` learns it from what the device takes.
  * - `capture`: whether the HCI capture of an attempt is kept: with failures and anomalies of order, always, or never.
+ * - `security: just-works` encrypts each link before anything is asked of the device; with `none` it is encrypted when the device wants it.
+ * - `bond`: `none` pairs afresh on each link and leaves nothing behind; `keep` bonds for good; `remove-after` bonds for the attempt and
+ *   has the device forget it at its end (Bond Management Service).
+ * - `lostBond`: what happens to a bonded device that has lost its key.
  * - `batteryMin` percent, asked before anything is erased; `rssiMin` dBm.
  */
 const productShape = z.strictObject({
@@ -102,6 +107,13 @@ const productShape = z.strictObject({
     .prefault({}),
   security: z.enum(['none', 'just-works']).default('none'),
   bond: z.enum(['none', 'keep', 'remove-after']).default('none'),
+  lostBond: z.enum(['pair-again', 'refuse']).default('pair-again'),
+  link: z
+    .strictObject({
+      intervalMs: z.union([z.literal('auto'), z.number().min(7.5).max(4000).multipleOf(1.25)]).default('auto'),
+      phy: z.enum(['auto', '1M']).default('auto'),
+    })
+    .prefault({}),
   upgrade: z
     .strictObject({
       mode: z.enum(['test-and-confirm', 'confirm', 'upload-only']).default('test-and-confirm'),

@@ -18,6 +18,7 @@ export const stepNames = [
   'verify-running',
   'confirm',
   'verify-confirmed',
+  'remove-bond',
 ] as const;
 export type StepName = (typeof stepNames)[number];
 
@@ -37,6 +38,12 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'DOWNGRADE_REFUSED',
   'SERVICE_NOT_FOUND',
   'ENCRYPTION_REQUIRED',
+  'PAIRING_FAILED',
+  'PAIRING_NEEDS_MITM',
+  'PAIRING_NONSENSE',
+  'PAIRING_CONFIRM_WRONG',
+  'BOND_LOST',
+  'BOND_LEFT',
   'DEVICE_REJECTED_IMAGE',
   'DEVICE_ERROR',
   'DEVICE_BUSY',
@@ -61,6 +68,19 @@ export function outcomeOf(code: ErrorCode): 'fail' | 'error' | 'aborted' {
   return failCodes.has(code) ? 'fail' : 'error';
 }
 
+/** What security a link has reached. */
+export interface LinkSecurity {
+  /** `just-works`: encrypted with an unauthenticated key (security mode 1 level 2). */
+  readonly level: 'none' | 'just-works';
+  /** How the key came about; null while there is none. */
+  readonly pairing: 'secure-connections' | 'legacy' | null;
+  readonly keyBits: number | null;
+  /** Both sides keep the key. */
+  readonly bonded: boolean;
+  /** There was a bond, and the device had lost its key. */
+  readonly keyLost: boolean;
+}
+
 /** What a link has reached. Times in milliseconds; null where the platform does not tell. */
 export interface LinkFacts {
   readonly mtu: number;
@@ -69,6 +89,10 @@ export interface LinkFacts {
   readonly dataLength: number | null;
   readonly intervalMs: number | null;
   readonly supervisionTimeoutMs: number | null;
+  /** Null where the platform does not tell. */
+  readonly security: LinkSecurity | null;
+  /** Connection intervals that the link was given after its first: milliseconds since it began, and the interval. */
+  readonly intervalChanges: readonly (readonly [number, number])[];
 }
 
 /** How the order of a frame's parts was broken (docs/protocols/fus.md). */
@@ -105,7 +129,6 @@ export interface OrderVerdict {
 export interface LinkRecord {
   readonly facts: LinkFacts | null;
   readonly rssi: number | null;
-  readonly security: 'none';
   readonly window: number | null;
   readonly resends: number;
   readonly reconnects: number;

@@ -19,7 +19,16 @@ const device = z.strictObject({
     .string()
     .regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i, 'a Bluetooth address')
     .optional(),
-  security: z.enum(['none']).default('none'),
+  /** What pairing it accepts: none, legacy, Secure Connections (`sc`), either (`both`); `mitm` refuses Just Works. */
+  security: z.enum(['none', 'legacy', 'sc', 'both', 'mitm']).default('none'),
+  /** Asks for security as soon as it is connected. */
+  securityRequest: z.boolean().default(false),
+  /** Lets a central delete its bond (Bond Management Service). */
+  bondManagement: z.boolean().default(true),
+  /** Advertises with resolvable private addresses, a new one after each boot. */
+  privacy: z.boolean().default(false),
+  /** Asks for this connection interval, in milliseconds, by L2CAP once it is connected. */
+  wantsIntervalMs: z.number().min(7.5).max(4000).optional(),
   /** The version of the image that it runs at first. */
   image: version.default('0.0.0'),
   /** Two cores as on an nRF5340: image 1 is the network core, whose running image cannot be read back. */
@@ -44,9 +53,12 @@ const device = z.strictObject({
     })
     .prefault({}),
   mtu: z.int().min(23).max(517).default(498),
-  /** Octets of a PDU that it asks for when connected; 27 asks for nothing. */
+  /** Octets of a PDU's payload that its controller can. */
   dataLength: z.int().min(27).max(251).default(251),
+  /** The fastest PHY of its controller. */
   phy: z.enum(['1M', '2M']).default('2M'),
+  /** Asks for data length and PHY itself once it is connected. */
+  asksForSpeed: z.boolean().default(false),
   advertisingMs: z.number().min(20).max(10_240).default(100),
   rssi: z.int().min(-127).max(20).default(-50),
   /** Share of connection-event exchanges that are lost and sent again, 0 to 0.9. */
@@ -61,12 +73,16 @@ const device = z.strictObject({
 
 /**
  * A fault: which unit, at which step, what, how often. Steps: `connect`, `{bytes: N}` (that many image bytes received), `boot`,
- * `confirm`, `always`.
+ * `{pairingPdu: N}` (the N-th PDU of a pairing that the device sends), `confirm`, `always`.
  */
 const fault = z.strictObject({
   unit: z.int().min(1),
   at: z
-    .union([z.enum(['connect', 'boot', 'confirm', 'always']), z.strictObject({ bytes: z.int().min(0) })])
+    .union([
+      z.enum(['connect', 'boot', 'confirm', 'always']),
+      z.strictObject({ bytes: z.int().min(0) }),
+      z.strictObject({ pairingPdu: z.int().min(1) }),
+    ])
     .default('always'),
   do: z.enum([
     'drop-link', // the radio goes silent until both sides' supervision timeouts
@@ -79,6 +95,14 @@ const fault = z.strictObject({
     'no-reboot', // answers the reset and does nothing
     'never-back', // reboots and never advertises again
     'refuse-connect', // advertises, never answers a connection request
+    // pairing, `at: {pairingPdu: N}`: in place of the N-th PDU that the device sends
+    'pairing-stops', // nothing is sent
+    'pairing-wrong-value', // its value is another
+    'pairing-repeats', // it is sent twice
+    'pairing-garbage', // octets of another length
+    'pairing-drops-link', // the device ends the link
+    'forget-bonds', // at boot: it has no keys any more
+    'change-interval', // the device is given another connection interval in the middle of things
     // FUS, in the peripheral:
     'late-data', // a data notification is refused for want of buffers and sent again after the end marker
     'late-start', // the start marker comes after the data
@@ -111,7 +135,13 @@ export const trayFile = z.strictObject({
     }),
   faults: z.array(fault).default([]),
   /** The controller of each radio: host buffers of 251 octets. */
-  controller: z.strictObject({ aclBuffers: z.int().min(2).max(64).default(8) }).prefault({}),
+  controller: z
+    .strictObject({
+      aclBuffers: z.int().min(2).max(64).default(8),
+      /** Links that it carries at a time. */
+      links: z.int().min(1).max(20).default(20),
+    })
+    .prefault({}),
   /** How much faster than the air its time passes; figures are only meant at 1. */
   speed: z.number().min(0.1).max(100).default(1),
   seed: z.int().min(0).default(1),

@@ -4,6 +4,7 @@ import { type TrayFile, trayDevices } from '../contract/tray-file.ts';
 import { openRadio } from '../radio/open-radio.ts';
 import type { RadioSpec } from '../radio/radio-spec.ts';
 import { AsyncReader } from '../records/async-reader.ts';
+import type { Sealer } from '../records/bond-store.ts';
 import { RecordWriter } from '../records/record-writer.ts';
 import { Desk } from '../station/desk.ts';
 import type { Practice } from '../station/radio-shelf.ts';
@@ -26,6 +27,8 @@ export interface StationOptions {
   readonly clock: Clock;
   /** How the host starts the process that a virtual tray runs in. */
   readonly forkTray: ForkTray;
+  /** Keeps the keys of bonds from whoever reads the disk, where the platform offers that. */
+  readonly sealer?: Sealer | undefined;
 }
 
 /** A station that runs: windows come in at the reception. */
@@ -49,7 +52,7 @@ export async function openStation(options: StationOptions): Promise<RunningStati
   const { specs, practiceReason } = await choose(options);
   const practice = practiceReason !== null;
   const directory = dataDirectory({ data: options.data, practice });
-  const records = new RecordWriter(directory, clock);
+  const records = new RecordWriter(directory, clock, options.sealer);
   let tray: VirtualRadioProcess | null = null;
   try {
     const trayDescription = options.tray ?? practiceTray;

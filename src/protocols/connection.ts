@@ -29,7 +29,8 @@ export class Connection<Client extends { readonly link: Link }> {
   /** A new link; the one there was is let go. @throws StationError as UpgradeContext.connect */
   async connect(step: 'connect' | 'reconnect', withinMs?: number): Promise<void> {
     await this.#context.step(step, async () => {
-      await this.close();
+      await this.#client?.link.disconnect();
+      this.#client = null;
       const link = await this.#context.connect(withinMs);
       try {
         this.#client = await this.#open(link);
@@ -38,11 +39,6 @@ export class Connection<Client extends { readonly link: Link }> {
         throw error;
       }
     });
-  }
-
-  async close(): Promise<void> {
-    await this.#client?.link.disconnect();
-    this.#client = null;
   }
 
   /** Runs something that may be repeated, on a new link when the one it had is lost. */

@@ -73,7 +73,7 @@ export interface UpgradeContext {
 
 /**
  * A DFU protocol. `upgrade` reads top to bottom as the procedure it performs; it is idempotent: called again after any failure it
- * looks at the device and goes on from what it finds. It throws a StationError for everything that is not pass, skipped or staged.
+ * looks at the device and goes on from what it finds. The last link is left to whoever gave it. It throws a StationError for everything that is not pass, skipped or staged.
  */
 export interface DfuDriver {
   readonly protocol: ProductProfile['protocol'];

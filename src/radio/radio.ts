@@ -1,5 +1,6 @@
 import type { StationError } from '../contract/errors.ts';
 import type { LinkFacts } from '../contract/records.ts';
+import type { EncryptionKey } from './security/pairing.ts';
 
 export type { LinkFacts };
 
@@ -20,12 +21,48 @@ export interface Advertisement {
   readonly rssi: number;
 }
 
+/** A key that a device and the station keep for each other. */
+export interface Bond {
+  /** The address of the adapter that the device is bonded with: to the device every adapter is another central. */
+  readonly ownAddress: string;
+  /** The device's identity address, which it keeps under all its private ones. */
+  readonly identityAddress: string;
+  readonly random: boolean;
+  /** Resolves its private addresses; most significant octet first. */
+  readonly irk: Buffer | null;
+  readonly key: EncryptionKey;
+  readonly secureConnections: boolean;
+  readonly keyBits: number;
+}
+
+/** Where bonds are kept. */
+export interface BondStore {
+  list(): readonly Bond[];
+  /** In place of an earlier one of the same adapter with the same device. */
+  keep(bond: Bond): void;
+  forget(bond: Bond): void;
+}
+
+/** What is asked of a link's security. */
+export interface SecurityPolicy {
+  /** The link is encrypted before anything is asked of the device; else only when the device wants it. */
+  readonly required: boolean;
+  /** Without a place to keep it, no bond is made. */
+  readonly bonds: BondStore | null;
+  /** A device that has lost its key is paired with again; else refused by BOND_LOST. */
+  readonly pairAgain: boolean;
+}
+
 /** How a connection is asked for. */
 export interface ConnectOptions {
   readonly intervalMs: number;
   readonly supervisionTimeoutMs: number;
+  /** The PHY to ask for; 2M unless it says otherwise. */
+  readonly phy?: '1M' | '2M';
   /** Gives up after this long, waiting for other connection attempts of the same radio not counted. */
   readonly timeoutMs: number;
+  /** Left out: encrypted when the device wants it, nothing kept. */
+  readonly security?: SecurityPolicy;
   readonly signal?: AbortSignal;
 }
 
@@ -39,7 +76,8 @@ export interface Radio {
   scan(onAdvertisement: (advertisement: Advertisement) => void): () => void;
   /**
    * Connects to a device that has been heard. MTU and all are settled when it resolves.
-   * @throws StationError CONNECT_TIMEOUT, CONNECT_FAILED, ALREADY_CONNECTED, UNIT_NOT_FOUND, RADIO_LOST
+   * @throws StationError CONNECT_TIMEOUT, CONNECT_FAILED, ALREADY_CONNECTED, UNIT_NOT_FOUND, RADIO_LOST, and where security is required
+   *   PAIRING_…, BOND_LOST, ENCRYPTION_FAILED
    */
   connect(address: string, options: ConnectOptions): Promise<Link>;
   /** Resolves when the radio is gone for good, with the reason; with null after `stop`. */
@@ -101,7 +139,10 @@ export interface Link {
   readonly queued: number;
   /** @throws StationError SERVICE_NOT_FOUND when service or characteristic is not there */
   characteristic(service: string, uuid: string): Promise<Characteristic>;
-  /** @throws StationError ATT_ERROR, ENCRYPTION_REQUIRED, ATT_TIMEOUT or the link's end; so do `write` and `subscribe` */
+  /**
+   * What the device lets only an encrypted link do is done again once it is encrypted.
+   * @throws StationError ATT_ERROR, ENCRYPTION_REQUIRED, PAIRING_…, ATT_TIMEOUT or the link's end; so do `write` and `subscribe`
+   */
   read(characteristic: Characteristic): Promise<Buffer>;
   /** Write with response. */
   write(characteristic: Characteristic, value: Buffer): Promise<void>;

@@ -273,5 +273,14 @@ export const migrations: readonly string[] = [
   ) STRICT;
   CREATE TRIGGER attachment_stays BEFORE UPDATE ON attachment BEGIN SELECT RAISE(ABORT, 'evidence cannot be changed'); END;
   CREATE TRIGGER attachment_is_kept BEFORE DELETE ON attachment BEGIN SELECT RAISE(ABORT, 'evidence cannot be deleted'); END;
+
+  CREATE TABLE bond (
+    own_address TEXT NOT NULL,
+    identity_address TEXT NOT NULL,
+    sealer TEXT NOT NULL,
+    keys BLOB NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (own_address, identity_address)
+  ) STRICT;
   `,
 ];

@@ -6,6 +6,7 @@ import type { ImageSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { LinkRecord, OrderAnomaly, OrderVerdict, Outcome, SlotRecord, StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, packFrames } from './frame-log.ts';
 
@@ -55,17 +56,20 @@ export class RecordWriter {
   readonly #release: () => void;
   readonly #clock: Clock;
   readonly stationId: string;
+  /** Bonds that are kept for good. */
+  readonly bonds: KeptBonds;
   /** Attempts of an earlier run that were still open and have been closed as interrupted. */
   readonly interrupted: number;
 
-  /** @throws StationError as openForWriting */
-  constructor(directory: string, clock: Clock) {
+  /** `sealer` keeps the keys of bonds from whoever reads the disk. @throws StationError as openForWriting */
+  constructor(directory: string, clock: Clock, sealer: Sealer = noSealer) {
     const { database, release } = openForWriting(directory);
     this.#directory = directory;
     this.#database = database;
     this.#release = release;
     this.#clock = clock;
     this.stationId = this.#ownStation();
+    this.bonds = new KeptBonds(this.port, sealer);
     this.interrupted = this.#closeInterrupted();
   }
 

@@ -4,7 +4,7 @@ import type { JobEvent, JobSummary, UnitSummary } from '../contract/job-events.t
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
-import type { Radio } from '../radio/radio.ts';
+import type { BondStore, Radio } from '../radio/radio.ts';
 import type { JobWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
@@ -56,6 +56,8 @@ export interface JobOrder {
   readonly practice: boolean;
   /** Units that are in quarantine, with the code that put them there. */
   readonly quarantined: ReadonlyMap<string, string>;
+  /** Where bonds are kept for good. */
+  readonly bonds: BondStore;
 }
 
 /** What a job runs with. */
@@ -243,7 +245,6 @@ class JobRun {
     const link = {
       facts: null,
       rssi: null,
-      security: 'none' as const,
       window: null,
       resends: 0,
       reconnects: 0,
@@ -297,7 +298,7 @@ class JobRun {
   }
 
   async #upgradeUnit(unit: Unit, together: number): Promise<UnitSummary> {
-    const { profile, firmware, driver, linksPerRadio = LINKS_PER_RADIO } = this.#order;
+    const { profile, firmware, driver, bonds, linksPerRadio = LINKS_PER_RADIO } = this.#order;
     const links = Math.min(linksPerRadio, Math.ceil(together / Math.max(1, this.#pool.radios.length)));
     const setting: SessionSetting = {
       firmware,
@@ -306,7 +307,8 @@ class JobRun {
       clock: this.#clock,
       watch: this.#watch,
       pool: this.#pool,
-      intervalMs: intervalFor(links),
+      intervalMs: profile.link.intervalMs === 'auto' ? intervalFor(links) : profile.link.intervalMs,
+      bonds,
       signal: this.#stop.signal,
       emit: this.#emit,
     };

@@ -7,7 +7,8 @@ import { packCapture } from '../diagnostics/capture-file.ts';
 import { judgeOrder, type SeenValue } from '../diagnostics/order-verdict.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
-import type { Link, LinkFacts, Radio } from '../radio/radio.ts';
+import type { BondStore, Link, LinkFacts, Radio, SecurityPolicy } from '../radio/radio.ts';
+import { PassingBonds } from '../records/bond-store.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
 import type { AirWatch, HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
@@ -29,6 +30,10 @@ const DEVICE_INFORMATION = '180a';
 const SERIAL_NUMBER_STRING = '2a25';
 const BATTERY_SERVICE = '180f';
 const BATTERY_LEVEL = '2a19';
+/** Bond Management Service 1.0: delete the bond of the requesting device on LE. */
+const BOND_MANAGEMENT_SERVICE = '181e';
+const BOND_CONTROL_POINT = '2aa4';
+const DELETE_BOND_OF_REQUESTING_DEVICE = 0x03;
 
 /** A unit that is to be upgraded: which device it is, as far as that can be told without connecting. */
 export interface Unit {
@@ -51,6 +56,8 @@ export interface SessionSetting {
   readonly watch: AirWatch;
   readonly pool: RadioPool;
   readonly intervalMs: number;
+  /** Where bonds are kept for good. */
+  readonly bonds: BondStore;
   readonly signal: AbortSignal;
   readonly emit: (event: JobEvent) => void;
 }
@@ -77,6 +84,7 @@ export class UnitSession {
   #place: LinkPlace | null = null;
   #radio: Radio | null = null;
   #link: Link | null = null;
+  #recorded: RecordedLink | null = null;
   #facts: LinkFacts | null = null;
   #rssi: number | null = null;
   #connects = 0;
@@ -86,6 +94,7 @@ export class UnitSession {
   readonly #channels: string[] = [];
   /** What the application saw of each link, in order, where order is watched. */
   readonly #stories: { readonly link: Link; readonly seen: SeenValue[] }[] = [];
+  readonly #security: SecurityPolicy;
   readonly #startedMs: number;
   /** Aborts when what happens can no longer be written down: then nothing more may happen. */
   readonly #unrecorded = new AbortController();
@@ -107,6 +116,12 @@ export class UnitSession {
     this.#startedMs = setting.clock.now();
     this.#setting = { ...setting, signal: AbortSignal.any([setting.signal, this.#unrecorded.signal]) };
     this.#record = record;
+    const { security, bond, lostBond } = setting.profile;
+    this.#security = {
+      required: security === 'just-works',
+      bonds: bond === 'keep' ? setting.bonds : bond === 'remove-after' ? new PassingBonds() : null,
+      pairAgain: lostBond === 'pair-again',
+    };
   }
 
   /**
@@ -135,7 +150,6 @@ export class UnitSession {
         link: {
           facts: this.#facts,
           rssi: this.#rssi,
-          security: 'none',
           window: last?.window ?? null,
           resends: this.#uploads.reduce((sum, upload) => sum + upload.resends, 0),
           reconnects: Math.max(0, this.#connects - 1),
@@ -160,6 +174,7 @@ export class UnitSession {
     });
     try {
       const { outcome, images } = await this.#setting.driver.upgrade(this.#context());
+      await this.#removeBond();
       return { outcome, code: null, detail: null, retryable: false, images, ...figures() };
     } catch (thrown) {
       const error = asStationError(thrown);
@@ -168,6 +183,21 @@ export class UnitSession {
     } finally {
       await this.#letGo();
     }
+  }
+
+  /** Has the device forget a bond that was for this attempt only. @throws StationError BOND_LEFT */
+  async #removeBond(): Promise<void> {
+    const link = this.#recorded;
+    if (this.#setting.profile.bond !== 'remove-after' || !link?.facts().security?.bonded) return;
+    await this.#step('remove-bond', async () => {
+      try {
+        const control = await link.characteristic(BOND_MANAGEMENT_SERVICE, BOND_CONTROL_POINT);
+        await link.write(control, Buffer.of(DELETE_BOND_OF_REQUESTING_DEVICE));
+      } catch (error) {
+        const { message, retryable } = asStationError(error);
+        throw new StationError('BOND_LEFT', message, { cause: error, retryable });
+      }
+    });
   }
 
   #context(): UpgradeContext {
@@ -264,7 +294,7 @@ export class UnitSession {
   }
 
   async #connectOnce(withinMs: number): Promise<Link> {
-    const { clock, watch, pool, signal, intervalMs, emit } = this.#setting;
+    const { clock, watch, pool, profile, signal, intervalMs, emit } = this.#setting;
     const device = await watch.until(() => this.#find(), withinMs, signal);
     if (!device)
       throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
@@ -278,6 +308,8 @@ export class UnitSession {
       intervalMs,
       supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
       timeoutMs: CONNECT_TIMEOUT_MS,
+      phy: profile.link.phy === '1M' ? '1M' : '2M',
+      security: this.#security,
       signal,
     });
     this.#unit.address = address;
@@ -294,6 +326,7 @@ export class UnitSession {
     });
     this.#stories.push({ link, seen: [] });
     const recorded = new RecordedLink(link, this.#frames, clock);
+    this.#recorded = recorded;
     if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
     return recorded;
   }
@@ -384,6 +417,7 @@ export class UnitSession {
     this.#facts = this.#link?.facts() ?? this.#facts;
     await this.#link?.disconnect();
     this.#link = null;
+    this.#recorded = null;
     this.#place?.release();
     this.#place = null;
   }

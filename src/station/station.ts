@@ -46,7 +46,7 @@ export class Station {
 
   /**
    * Runs a job to its end; the signal stops it. Every attempt is on record when its end is announced.
-   * @throws StationError NO_RADIO, SECURITY_UNSUPPORTED, FIRMWARE_FOR_OTHER_HARDWARE, or why the records cannot be written
+   * @throws StationError NO_RADIO, FIRMWARE_FOR_OTHER_HARDWARE, or why the records cannot be written
    */
   async run(order: StationJob, signal: AbortSignal, emit: (event: JobEvent) => void): Promise<JobSummary> {
     const { radios, records, clock, practice, appVersion } = this.#parts;
@@ -76,15 +76,15 @@ export class Station {
         findTimeoutMs: order.findTimeoutMs ?? FIND_TIMEOUT_MS,
         practice,
         quarantined: records.quarantined(profile.product),
+        bonds: records.bonds,
       },
       { clock, record, signal, emit },
     );
   }
 }
 
-/** What can be said of a job before any radio is used. @throws StationError SECURITY_UNSUPPORTED, FIRMWARE_FOR_OTHER_HARDWARE */
+/** What can be said of a job before any radio is used. @throws StationError FIRMWARE_FOR_OTHER_HARDWARE */
 export function checkOrder(profile: ProductProfile, firmware: FirmwarePackage): void {
-  if (profile.security !== 'none') throw new StationError('SECURITY_UNSUPPORTED', profile.security);
   const { hardware } = firmware;
   if (profile.hardware && hardware && !hardware.toLowerCase().startsWith(profile.hardware.toLowerCase())) {
     throw new StationError('FIRMWARE_FOR_OTHER_HARDWARE', `${hardware}, the product is ${profile.hardware}`);

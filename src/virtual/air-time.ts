@@ -16,7 +16,13 @@ export function pduUs(octets: number, phy: Phy): number {
   return ((preambleOctets + accessAddressOctets + headerOctets + octets + crcOctets) * 8) / phy;
 }
 
+/** Octets of the message integrity code that every encrypted PDU with a payload carries (Vol 6 Part B, 2.4). */
+const MIC_OCTETS = 4;
+
 /** Duration of one exchange: the central's PDU, the peripheral's, and the space after each. */
-export function exchangeUs(centralOctets: number, peripheralOctets: number, phy: Phy): number {
-  return pduUs(centralOctets, phy) + INTER_FRAME_SPACE_US + pduUs(peripheralOctets, phy) + INTER_FRAME_SPACE_US;
+export function exchangeUs(centralOctets: number, peripheralOctets: number, phy: Phy, encrypted = false): number {
+  const inAir = (octets: number) => (octets > 0 && encrypted ? octets + MIC_OCTETS : octets);
+  return (
+    pduUs(inAir(centralOctets), phy) + INTER_FRAME_SPACE_US + pduUs(inAir(peripheralOctets), phy) + INTER_FRAME_SPACE_US
+  );
 }

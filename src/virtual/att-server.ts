@@ -27,6 +27,7 @@ export const ATT_ERROR = {
   READ_NOT_PERMITTED: 0x02,
   WRITE_NOT_PERMITTED: 0x03,
   REQUEST_NOT_SUPPORTED: 0x06,
+  INSUFFICIENT_AUTHENTICATION: 0x05,
   INVALID_OFFSET: 0x07,
   ATTRIBUTE_NOT_FOUND: 0x0a,
 } as const;
@@ -45,6 +46,8 @@ export interface CharacteristicDeclaration {
 export interface ServiceDeclaration {
   readonly uuid: string;
   readonly characteristics: readonly CharacteristicDeclaration[];
+  /** Values and configurations are refused until it says so. */
+  readonly permitted?: () => boolean;
 }
 
 interface Attribute {
@@ -53,6 +56,7 @@ interface Attribute {
   readonly groupEnd: number;
   read?: () => Buffer | null;
   write?: (value: Buffer) => number | void;
+  permitted?: () => boolean;
 }
 
 const PROPERTY = { read: 0x02, writeWithoutResponse: 0x04, write: 0x08, notify: 0x10, indicate: 0x20 };
@@ -129,7 +133,8 @@ export class AttServer {
     const start = this.#attributes.length + 1;
     const members: Omit<Attribute, 'groupEnd'>[] = [];
     let handle = start;
-    const add = (type: Buffer, access: Pick<Attribute, 'read' | 'write'>) => {
+    const { permitted } = service;
+    const add = (type: Buffer, access: Pick<Attribute, 'read' | 'write' | 'permitted'>) => {
       members.push({ handle: handle++, type, ...access });
     };
     add(PRIMARY_SERVICE, { read: () => uuidBytes(service.uuid) });
@@ -142,12 +147,17 @@ export class AttServer {
       ]);
       add(CHARACTERISTIC, { read: () => declaration });
       const { read, write } = characteristic;
-      add(uuidBytes(characteristic.uuid), { ...(read && { read }), ...(write && { write }) });
+      add(uuidBytes(characteristic.uuid), {
+        ...(read && { read }),
+        ...(write && { write }),
+        ...(permitted && { permitted }),
+      });
       this.#values.set(characteristic.uuid, valueHandle);
       if (bits & (PROPERTY.notify | PROPERTY.indicate)) {
         add(CLIENT_CONFIGURATION, {
           read: () => Buffer.of(this.configuration(characteristic.uuid), 0),
           write: (value) => void this.#configurations.set(characteristic.uuid, value[0] ?? 0),
+          ...(permitted && { permitted }),
         });
       }
     }
@@ -196,6 +206,7 @@ export class AttServer {
     const attribute = this.#attributes[handle - 1];
     if (!attribute) return error(pdu[0]!, handle, ATT_ERROR.INVALID_HANDLE);
     if (!attribute.read) return error(pdu[0]!, handle, ATT_ERROR.READ_NOT_PERMITTED);
+    if (attribute.permitted?.() === false) return error(pdu[0]!, handle, ATT_ERROR.INSUFFICIENT_AUTHENTICATION);
     const value = attribute.read();
     if (value === null) return null;
     if (offset > value.length) return error(pdu[0]!, handle, ATT_ERROR.INVALID_OFFSET);
@@ -206,6 +217,7 @@ export class AttServer {
     const attribute = this.#attributes[pdu.readUInt16LE(1) - 1];
     if (!attribute) return ATT_ERROR.INVALID_HANDLE;
     if (!attribute.write) return ATT_ERROR.WRITE_NOT_PERMITTED;
+    if (attribute.permitted?.() === false) return ATT_ERROR.INSUFFICIENT_AUTHENTICATION;
     return attribute.write(pdu.subarray(3)) ?? 0;
   }
 }

@@ -15,6 +15,7 @@ import {
   PB_START,
   STATUS,
 } from '../radio/hci/packets.ts';
+import type { Phy } from './air-time.ts';
 import type { Ether } from './ether.ts';
 import { type LinkEnd, VirtualLink } from './virtual-link.ts';
 
@@ -49,6 +50,11 @@ export class VirtualController {
   refusesConnections = false;
   /** Given to each new link of this controller as a peripheral. */
   lossRate = 0;
+  /** What the controller can: octets of a PDU's payload, and its PHYs. */
+  maxOctets = ACL_BUFFER_BYTES;
+  maxPhy: Phy = 2;
+  /** Links that it takes as a central. */
+  maxLinks = MAX_LINKS;
   /** Packets that the host sent beyond the stated buffers. */
   overflows = 0;
   readonly #ether: Ether;
@@ -69,10 +75,11 @@ export class VirtualController {
   #scanSetup = { active: true, share: 1 };
   #connecting: Connecting | null = null;
 
-  constructor(ether: Ether, address: string, options: { aclBuffers: number }) {
+  constructor(ether: Ether, address: string, options: { aclBuffers: number; links?: number }) {
     this.#ether = ether;
     this.address = address;
     this.#aclBuffers = options.aclBuffers;
+    this.maxLinks = options.links ?? MAX_LINKS;
   }
 
   /** A packet from the host, H4 type octet first. */
@@ -95,6 +102,11 @@ export class VirtualController {
   /** Makes the radio of every present link go silent, as a shield between the two would. */
   silenceLinks(): void {
     for (const { link } of this.#ends.values()) link.silent = true;
+  }
+
+  /** Gives every present link another connection interval, as a central's controller may at any time. */
+  changeIntervals(intervalUs: number): void {
+    for (const { link } of this.#ends.values()) this.#changeTiming(link, { ...link.timing, intervalUs });
   }
 
   /** Removes the controller from the ether. */
@@ -352,6 +364,21 @@ export class VirtualController {
         if (entry) this.#setDataLength(entry.link, p.readUInt16LE(2));
         return;
       }
+      case OPCODE.LE_ENABLE_ENCRYPTION:
+        return this.#onLink(opcode, p.readUInt16LE(0), ({ end, link }) => {
+          link.proposedKey = Buffer.from(p.subarray(12, 28));
+          const peer = link.other(end);
+          const request = Buffer.concat([Buffer.of(peer.handle & 0xff, peer.handle >> 8), p.subarray(2, 12)]);
+          afterInstant(this.#ether, link, () => peer.controller.#le(LE_EVENT.LONG_TERM_KEY_REQUEST, request), 2);
+        });
+      case OPCODE.LE_LONG_TERM_KEY_REPLY:
+      case OPCODE.LE_LONG_TERM_KEY_NEGATIVE_REPLY: {
+        const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
+        complete(entry ? 0 : STATUS.UNKNOWN_CONNECTION, p[0]!, p[1]!);
+        const key = opcode === OPCODE.LE_LONG_TERM_KEY_REPLY ? p.subarray(2, 18) : null;
+        if (entry) this.#answerEncryption(entry.link, key);
+        return;
+      }
       case OPCODE.LE_SET_PHY:
         return this.#onLink(opcode, p.readUInt16LE(0), ({ link }) => this.#setPhy(link, p[3]!));
       default:
@@ -362,8 +389,15 @@ export class VirtualController {
   #createConnection(p: Buffer): void {
     const address = addressText(p.subarray(6, 12));
     const exists = [...this.#ends.values()].some(({ peerAddress }) => peerAddress === address);
-    const busy = this.#connecting !== null || this.#ends.size >= MAX_LINKS;
-    const status = exists ? STATUS.CONNECTION_EXISTS : busy ? STATUS.COMMAND_DISALLOWED : STATUS.SUCCESS;
+    const full = this.#ends.size >= this.maxLinks;
+    const busy = this.#connecting !== null;
+    const status = exists
+      ? STATUS.CONNECTION_EXISTS
+      : busy
+        ? STATUS.COMMAND_DISALLOWED
+        : full
+          ? STATUS.CONNECTION_LIMIT_EXCEEDED
+          : STATUS.SUCCESS;
     this.toHost(commandStatus(OPCODE.LE_CREATE_CONNECTION, status));
     if (status !== STATUS.SUCCESS) return;
     this.#connecting = {
@@ -376,12 +410,36 @@ export class VirtualController {
     };
   }
 
+  /** The peripheral's host has given its key, or has none (Vol 6 Part B, 5.1.3.1). */
+  #answerEncryption(link: VirtualLink, key: Buffer | null): void {
+    const { proposedKey } = link;
+    link.proposedKey = null;
+    const tell = (end: LinkEnd, status: number, enabled: number) =>
+      end.controller.toHost(hciEvent(EVENT.ENCRYPTION_CHANGE, handleEvent(status, end, [enabled])));
+    afterInstant(
+      this.#ether,
+      link,
+      () => {
+        if (!key || !proposedKey) return tell(link.central, STATUS.KEY_MISSING, 0);
+        if (!key.equals(proposedKey)) return link.end(() => STATUS.MIC_FAILURE);
+        link.encrypted = true;
+        tell(link.peripheral, STATUS.SUCCESS, 1);
+        tell(link.central, STATUS.SUCCESS, 1);
+      },
+      2,
+    );
+  }
+
   #updateConnection(link: VirtualLink, p: Buffer): void {
     const timing = {
       intervalUs: p.readUInt16LE(4) * 1250,
       latency: p.readUInt16LE(6),
       supervisionTimeoutUs: p.readUInt16LE(8) * 10_000,
     };
+    this.#changeTiming(link, timing);
+  }
+
+  #changeTiming(link: VirtualLink, timing: VirtualLink['timing']): void {
     afterInstant(this.#ether, link, () => {
       link.timing = timing;
       for (const end of [link.central, link.peripheral]) {
@@ -395,7 +453,8 @@ export class VirtualController {
   }
 
   #setDataLength(link: VirtualLink, octets: number): void {
-    const reached = Math.min(Math.max(octets, 27), ACL_BUFFER_BYTES);
+    const both = Math.min(link.central.controller.maxOctets, link.peripheral.controller.maxOctets);
+    const reached = Math.min(Math.max(octets, 27), both);
     if (reached === link.octets) return;
     link.octets = reached;
     for (const end of [link.central, link.peripheral]) {
@@ -410,7 +469,8 @@ export class VirtualController {
   }
 
   #setPhy(link: VirtualLink, preference: number): void {
-    const phy = preference & 0b10 ? 2 : 1;
+    const both = Math.min(link.central.controller.maxPhy, link.peripheral.controller.maxPhy);
+    const phy: Phy = preference & 0b10 && both === 2 ? 2 : 1;
     afterInstant(this.#ether, link, () => {
       link.phy = phy;
       for (const end of [link.central, link.peripheral]) {
@@ -420,9 +480,9 @@ export class VirtualController {
   }
 }
 
-/** Link-layer procedures with an instant take effect six events after they are asked for (Vol 6 Part B, 5.1.1). */
-function afterInstant(ether: Ether, link: VirtualLink, act: () => void): void {
-  ether.at(ether.now + 6 * link.timing.intervalUs, () => {
+/** Link-layer procedures with an instant take effect six events after they are asked for (Vol 6 Part B, 5.1.1), others sooner. */
+function afterInstant(ether: Ether, link: VirtualLink, act: () => void, events = 6): void {
+  ether.at(ether.now + events * link.timing.intervalUs, () => {
     if (ether.links.has(link)) act();
   });
 }

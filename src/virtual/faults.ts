@@ -21,7 +21,14 @@ export class Faults {
 
   /** Whether the fault happens while the image bytes `from` up to `to` are received; uses it up. */
   happensBetween(act: Act, from: number, to: number): boolean {
-    return this.#use(act, ({ at }) => typeof at === 'object' && at.bytes >= from && at.bytes < to);
+    return this.#use(act, ({ at }) => typeof at === 'object' && 'bytes' in at && at.bytes >= from && at.bytes < to);
+  }
+
+  /** What is to happen in place of the n-th PDU of a pairing; uses it up. */
+  inPairing(nth: number): Act | null {
+    const acts = this.#faults.filter(({ description: { at } }) => typeof at === 'object' && 'pairingPdu' in at);
+    const here = ({ at }: FaultDescription) => typeof at === 'object' && 'pairingPdu' in at && at.pairingPdu === nth;
+    return acts.find(({ description }) => this.#use(description.do, here))?.description.do ?? null;
   }
 
   #use(act: Act, applies: (description: FaultDescription) => boolean): boolean {

@@ -44,6 +44,7 @@ export interface FusServerHost {
   log(line: string): void;
   restart(afterMs: number): void;
   dropLink(): void;
+  changeInterval(): void;
 }
 
 interface Upload {
@@ -201,7 +202,9 @@ export class FusServer {
       return { body: Buffer.of(STATUS.BAD_OFFSET) };
     const { faults, description } = this.#host;
     const end = offset + data.length;
-    const happens = (act: 'drop-link' | 'flip-bit' | 'silent') => faults.happensBetween(act, offset, end);
+    const happens = (act: 'drop-link' | 'flip-bit' | 'silent' | 'change-interval') =>
+      faults.happensBetween(act, offset, end);
+    if (happens('change-interval')) this.#host.changeInterval();
     if (happens('drop-link')) {
       this.#host.log('radio: link dropped');
       this.#host.dropLink();

@@ -29,11 +29,16 @@ export interface PeripheralSetup {
   readonly mtu: number;
   readonly dataLength: number;
   readonly phy: '1M' | '2M';
+  readonly asksForSpeed: boolean;
   /** L2CAP PDUs of other channels than ATT. */
   readonly onL2cap?: (cid: number, payload: Buffer) => void;
   /** ATT PDUs as they arrive, before they are served. */
   readonly onAtt?: (pdu: Buffer) => void;
-  readonly onConnected?: () => void;
+  /** The link has changed: encrypted or not. */
+  readonly onEncrypted?: () => void;
+  /** The central wants to encrypt with the key that these find; null when it is unknown. */
+  readonly keyFor?: (ediv: number, rand: Buffer) => Buffer | null;
+  readonly onConnected?: (central: { readonly random: boolean; readonly octets: Buffer }) => void;
   readonly onDisconnected?: () => void;
 }
 
@@ -46,6 +51,7 @@ export class PeripheralHost {
   #setup: PeripheralSetup | null = null;
   #att: AttServer | null = null;
   #handle: number | null = null;
+  #encrypted = false;
   #reassembler = new L2capReassembler();
   #aclBytes = 27;
   #credits = 0;
@@ -59,6 +65,10 @@ export class PeripheralHost {
   constructor(port: HciPort) {
     this.#port = port;
     port.onPacket((packet) => this.#received(packet));
+  }
+
+  get encrypted(): boolean {
+    return this.#encrypted;
   }
 
   get connected(): boolean {
@@ -76,7 +86,7 @@ export class PeripheralHost {
     this.#setup = setup;
     this.#command(OPCODE.RESET);
     const mask = Buffer.alloc(8);
-    mask.writeUInt16LE(0x087f, 0);
+    mask.writeUInt16LE(0x087f | (1 << (LE_EVENT.LONG_TERM_KEY_REQUEST - 1)), 0);
     this.#command(OPCODE.LE_SET_EVENT_MASK, mask);
     this.#command(OPCODE.LE_READ_BUFFER_SIZE);
     this.#command(OPCODE.LE_SET_RANDOM_ADDRESS, addressBytes(setup.address));
@@ -168,28 +178,49 @@ export class PeripheralHost {
         this.#setup.onDisconnected?.();
         if (this.#setup) this.#advertise();
         return;
+      case EVENT.ENCRYPTION_CHANGE:
+        this.#encrypted = packet[3] === 0 && packet[6] === 1;
+        if (this.#encrypted) this.#setup.onEncrypted?.();
+        return;
       case EVENT.LE_META:
-        if (packet[3] === LE_EVENT.CONNECTION_COMPLETE && packet[4] === 0) this.#connected(packet.readUInt16LE(5));
+        if (packet[3] === LE_EVENT.CONNECTION_COMPLETE && packet[4] === 0) this.#connected(packet);
+        if (packet[3] === LE_EVENT.LONG_TERM_KEY_REQUEST) this.#giveKey(packet);
     }
   }
 
-  #connected(handle: number): void {
+  #giveKey(packet: Buffer): void {
+    const handle = packet.subarray(4, 6);
+    const key = this.#setup?.keyFor?.(packet.readUInt16LE(14), packet.subarray(6, 14)) ?? null;
+    if (key) this.#command(OPCODE.LE_LONG_TERM_KEY_REPLY, Buffer.concat([handle, Buffer.from(key).reverse()]));
+    else this.#command(OPCODE.LE_LONG_TERM_KEY_NEGATIVE_REPLY, handle);
+  }
+
+  /** Ends the link. */
+  disconnect(): void {
+    if (this.#handle === null) return;
+    this.#command(OPCODE.DISCONNECT, Buffer.of(this.#handle & 0xff, this.#handle >> 8, 0x13));
+  }
+
+  #connected(packet: Buffer): void {
+    const handle = packet.readUInt16LE(5);
     const setup = this.#setup!;
     this.#handle = handle;
     this.#att = new AttServer(setup.services, setup.mtu);
-    if (setup.dataLength > 27) {
+    if (setup.asksForSpeed && setup.dataLength > 27) {
       const parameters = Buffer.alloc(6);
       parameters.writeUInt16LE(handle, 0);
       parameters.writeUInt16LE(setup.dataLength, 2);
       parameters.writeUInt16LE(17040, 4);
       this.#command(OPCODE.LE_SET_DATA_LENGTH, parameters);
     }
-    if (setup.phy === '2M') this.#command(OPCODE.LE_SET_PHY, Buffer.of(handle & 0xff, handle >> 8, 0, 2, 2, 0, 0));
-    setup.onConnected?.();
+    if (setup.asksForSpeed && setup.phy === '2M')
+      this.#command(OPCODE.LE_SET_PHY, Buffer.of(handle & 0xff, handle >> 8, 0, 2, 2, 0, 0));
+    setup.onConnected?.({ random: packet[8] === 1, octets: Buffer.from(packet.subarray(9, 15)).reverse() });
   }
 
   #forgetLink(): void {
     this.#handle = null;
+    this.#encrypted = false;
     this.#att = null;
     this.#queue = [];
     this.#onWire = 0;

@@ -31,6 +31,7 @@ export interface SmpServerHost {
   /** The device restarts, `afterMs` from now. */
   restart(afterMs: number): void;
   dropLink(): void;
+  changeInterval(): void;
 }
 
 interface Upload {
@@ -266,7 +267,9 @@ export class SmpServer {
   #store(upload: Upload, data: Buffer, eraseMs: number): Outcome {
     const { faults, images, description } = this.#host;
     const end = upload.offset + data.length;
-    const between = (act: 'drop-link' | 'flip-bit' | 'silent') => faults.happensBetween(act, upload.offset, end);
+    const between = (act: 'drop-link' | 'flip-bit' | 'silent' | 'change-interval') =>
+      faults.happensBetween(act, upload.offset, end);
+    if (between('change-interval')) this.#host.changeInterval();
     if (between('drop-link')) {
       this.#host.log('radio: link dropped');
       return { body: {}, afterwards: () => this.#host.dropLink() };

@@ -5,7 +5,9 @@ import type { DeviceDescription } from '../contract/tray-file.ts';
 import { buildImage } from '../firmware/build-image.ts';
 import { formatVersion, type ImageVersion, parseVersion } from '../firmware/mcuboot-image.ts';
 import { SMP_CHARACTERISTIC_UUID } from '../protocols/smp/smp-client.ts';
+import { CID_SIGNALLING } from '../radio/hci/packets.ts';
 import type { ServiceDeclaration } from './att-server.ts';
+import { DeviceSecurity } from './device-security.ts';
 import type { Faults } from './faults.ts';
 import { FusServer, type FusValue } from './fus-server.ts';
 import { ImageSlots, listed, readable } from './image-slots.ts';
@@ -14,6 +16,8 @@ import { seededRandom } from './random.ts';
 import { SmpServer } from './smp-server.ts';
 
 const INITIAL_PAYLOAD_BYTES = 8192;
+/** The interval of the fault `change-interval`. */
+const SUDDEN_INTERVAL_MS = 100;
 
 /** What the surroundings can do to a device's radio. */
 export interface DeviceRadio {
@@ -23,6 +27,8 @@ export interface DeviceRadio {
   silence(): void;
   /** Connection requests go unanswered. */
   refuseConnections(refuse: boolean): void;
+  /** The present link gets another connection interval. */
+  changeInterval(intervalMs: number): void;
 }
 
 /** A virtual device: a peripheral host stack, an SMP server, flash and an MCUboot-like bootloader. */
@@ -34,6 +40,7 @@ export class VirtualDevice {
   readonly #faults: Faults;
   readonly #log: (line: string) => void;
   readonly #images: ImageSlots[];
+  readonly #security: DeviceSecurity;
   #server: SmpServer | FusServer | null = null;
   readonly #random: () => number;
   #boots = 0;
@@ -55,6 +62,7 @@ export class VirtualDevice {
         .digest()
         .readUInt32LE(0),
     );
+    this.#security = new DeviceSecurity(description, this.#host, around.faults, around.log);
     const version = parseVersion(description.image)!;
     this.#images = Array.from({ length: description.cores }, (_, image) => {
       const initial = initialImage(version, image);
@@ -68,6 +76,11 @@ export class VirtualDevice {
       const hash = listed(primary)?.hash.toString('hex') ?? '';
       return { hash, intact: readable(primary)?.hash === hash, confirmed };
     });
+  }
+
+  /** Bonds that it keeps. */
+  get bonds(): number {
+    return this.#security.bonds;
   }
 
   /** Power on. */
@@ -89,6 +102,7 @@ export class VirtualDevice {
       log: this.#log,
       restart: (afterMs) => this.#restart(afterMs),
       dropLink: () => this.#radio.silence(),
+      changeInterval: () => this.#radio.changeInterval(SUDDEN_INTERVAL_MS),
     });
   }
 
@@ -104,6 +118,7 @@ export class VirtualDevice {
       log: this.#log,
       restart: (afterMs) => this.#restart(afterMs),
       dropLink: () => this.#radio.silence(),
+      changeInterval: () => this.#radio.changeInterval(SUDDEN_INTERVAL_MS),
     });
   }
 
@@ -116,17 +131,23 @@ export class VirtualDevice {
 
   #advertise(): void {
     this.#radio.refuseConnections(this.#faults.happens('refuse-connect', 'connect'));
+    const address = this.#address();
+    this.#security.boot(address);
     this.#host.start({
       name: `${this.description.namePrefix}${this.description.serial}`,
-      address: this.#address(),
+      address,
       advertisedService: this.description.protocol === 'fus' ? this.description.fus.service : SMP_SERVICE_UUID,
       advertisingMs: this.description.advertisingMs,
       services: this.#services(),
       mtu: this.description.mtu,
       dataLength: this.description.dataLength,
       phy: this.description.phy,
-      onConnected: () => {
+      asksForSpeed: this.description.asksForSpeed,
+      ...this.#security.setup(),
+      onConnected: (central) => {
         this.#log('bt: connected');
+        this.#security.connected(central);
+        this.#askForInterval();
         if (this.#faults.happens('drop-link', 'connect')) this.#radio.silence();
       },
       onDisconnected: () => {
@@ -174,6 +195,20 @@ export class VirtualDevice {
     return results.includes('swapped') || results.includes('reverted') ? this.description.swapMs : 0;
   }
 
+  /** L2CAP Connection Parameter Update Request (Vol 3 Part A, 4.20), after which an unknown one follows, as some stacks send. */
+  #askForInterval(): void {
+    const { wantsIntervalMs } = this.description;
+    if (wantsIntervalMs === undefined) return;
+    const request = Buffer.alloc(12);
+    request.set([0x12, 1, 8, 0]);
+    const units = Math.round(wantsIntervalMs / 1.25);
+    request.writeUInt16LE(units, 4);
+    request.writeUInt16LE(units, 6);
+    request.writeUInt16LE(400, 10);
+    this.#host.sendL2cap(CID_SIGNALLING, request);
+    this.#host.sendL2cap(CID_SIGNALLING, Buffer.of(0x40, 2, 0, 0));
+  }
+
   #notify(frame: Buffer): void {
     const bytes = (this.#host.att?.mtu ?? 23) - 3;
     for (let at = 0; at < frame.length; at += bytes) {
@@ -182,7 +217,8 @@ export class VirtualDevice {
   }
 
   #address(): string {
-    const { address, serial, newAddressAfterReboot } = this.description;
+    const { address, serial, newAddressAfterReboot, privacy } = this.description;
+    if (privacy) return this.#security.privateAddress(this.#boots);
     if (address && !(newAddressAfterReboot && this.#boots > 0)) return address;
     const digest = createHash('sha256')
       .update(`${serial}/${newAddressAfterReboot ? this.#boots : 0}`)
@@ -206,6 +242,7 @@ export class VirtualDevice {
       },
       description.protocol === 'fus' ? this.#fusService() : this.#smpService(),
     ];
+    services.push(...this.#security.services());
     if (description.alert) {
       const show = (level: Buffer) => this.#log(`alert: level ${level[0]}`);
       services.push({
@@ -231,6 +268,7 @@ export class VirtualDevice {
     return {
       uuid: SMP_SERVICE_UUID,
       characteristics: [{ uuid: SMP_CHARACTERISTIC_UUID, properties: ['writeWithoutResponse', 'notify'], write }],
+      permitted: this.#security.permitted,
     };
   }
 
@@ -241,6 +279,7 @@ export class VirtualDevice {
     };
     return {
       uuid: service,
+      permitted: this.#security.permitted,
       characteristics: [
         {
           uuid: control.uuid,

@@ -37,6 +37,10 @@ export class VirtualLink {
   phy: Phy = 1;
   /** Octets of payload in a PDU: 27 until one side asks for more. */
   octets = 27;
+  /** Whether both sides encrypt. */
+  encrypted = false;
+  /** The key with which the central asked to encrypt, while the peripheral has not answered. */
+  proposedKey: Buffer | null = null;
   /** The radio between the two is dead; supervision will notice. */
   silent = false;
   /** Share of exchanges that are lost. */
@@ -105,7 +109,7 @@ export class VirtualLink {
   #exchange(slotEnd: number): void {
     const centralOctets = this.#pduOctets(this.central);
     const peripheralOctets = this.#pduOctets(this.peripheral);
-    const endsAt = this.#ether.now + exchangeUs(centralOctets, peripheralOctets, this.phy);
+    const endsAt = this.#ether.now + exchangeUs(centralOctets, peripheralOctets, this.phy, this.encrypted);
     if (endsAt > slotEnd) {
       this.#scheduleAnchor();
       return;

@@ -38,10 +38,17 @@ export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs
   time.onAdvanced = () => {
     for (const host of hosts) host.flush();
   };
-  let count = 0;
+  const taken = new Set<number>();
   const server = createServer((socket) => {
-    const controller = ether.createController(`06:00:00:00:00:${hex(count++ & 0xff)}`, tray.controller);
-    const host = new ExternalHost(socket, controller, time, () => hosts.delete(host));
+    // As an adapter that is plugged in again: the same address.
+    let place = 0;
+    while (taken.has(place)) place++;
+    taken.add(place);
+    const controller = ether.createController(`06:00:00:00:00:${hex(place & 0xff)}`, tray.controller);
+    const host = new ExternalHost(socket, controller, time, () => {
+      hosts.delete(host);
+      taken.delete(place);
+    });
     hosts.add(host);
   });
   await listen(server, path);
@@ -89,6 +96,8 @@ function placeDevices(tray: TrayFile, nth: number, ether: Ether, logs: DeviceLog
       },
     };
     controller.rssi = description.rssi;
+    controller.maxOctets = description.dataLength;
+    controller.maxPhy = description.phy === '2M' ? 2 : 1;
     controller.lossRate = description.lossRate;
     const device = new VirtualDevice(description, {
       port,
@@ -130,7 +139,7 @@ export async function attachVirtualTray(
             for (const packet of deframer.push(chunk)) handler(packet);
           }),
       },
-      radio: { vanish: reset, silence: reset, refuseConnections: () => undefined },
+      radio: { vanish: reset, silence: reset, refuseConnections: () => undefined, changeInterval: () => undefined },
       clock: systemClock,
       faults: new Faults(tray.faults.filter((fault) => fault.unit === index + 1)),
       log: logs.of(description, systemClock),
@@ -193,6 +202,7 @@ function controllerRadio(controller: VirtualController): DeviceRadio {
     refuseConnections: (refuse) => {
       controller.refusesConnections = refuse;
     },
+    changeInterval: (intervalMs) => controller.changeIntervals(intervalMs * 1000),
   };
 }
 

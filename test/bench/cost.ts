@@ -58,7 +58,8 @@ async function stationCpuMs(): Promise<number> {
 }
 
 async function bareCpuMs(): Promise<number> {
-  const rig = await openRig({ units: 1 }, 0);
+  // noble asks for neither data length nor PHY: here the device does, so that the packets are the same.
+  const rig = await openRig({ units: 1, device: { asksForSpeed: true } }, 0);
   const transport = await connectH4({ path: rig.path });
   const noble = await bareNoble(transport);
   try {

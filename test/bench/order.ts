@@ -145,6 +145,7 @@ async function upgrade(firmware: FirmwarePackage, cause: Cause, every: number, r
           start();
         }),
       dropLink: () => undefined,
+      changeInterval: () => undefined,
     });
   };
   start();
@@ -211,7 +212,15 @@ class MemoryLink implements Link {
     return !inOrder(seen) || !inOrder(this.#delivered);
   }
 
-  facts = () => ({ mtu: 498, phy: '2M' as const, dataLength: 251, intervalMs: 15, supervisionTimeoutMs: 2000 });
+  facts = () => ({
+    mtu: 498,
+    phy: '2M' as const,
+    dataLength: 251,
+    intervalMs: 15,
+    supervisionTimeoutMs: 2000,
+    security: null,
+    intervalChanges: [],
+  });
   characteristic = async (service: string, uuid: string): Promise<Characteristic> => ({
     service,
     uuid,

@@ -19,12 +19,14 @@ export const cliPath = fileURLToPath(new URL('../../src/cli/main.ts', import.met
 /** The SMP server that figures are taken against: buffers of 2475 bytes, two requests held. */
 export const FRAME_BYTES = 2475;
 
-export const profile = productFile.parse({
+/** The product of the benchmarks as its file says it. */
+export const benchProduct = {
   product: 'bench',
   protocol: 'smp',
   discover: { namePrefix: 'DFU-' },
   identity: { from: 'name', pattern: '^DFU-(.+)$' },
-});
+} as const;
+export const profile = productFile.parse(benchProduct);
 
 /** The reference profile of a FUS device. */
 export const fusProfile = productFile.parse({

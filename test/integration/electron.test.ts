@@ -7,12 +7,15 @@ import { serveApp } from '../../electron/app-protocol.ts';
 import { type Busy, blockQuit, keepAwake } from '../../electron/busy-guard.ts';
 import { forkOnElectron } from '../../electron/fork-tray.ts';
 import { acceptWindows } from '../../electron/ipc-port.ts';
+import { sealerOf } from '../../electron/safe-keys.ts';
 import { confineContents, denyPermissions, isOwnAddress } from '../../electron/security.ts';
 import { runShell } from '../../electron/shell.ts';
 import { followUpdates } from '../../electron/updates.ts';
 import { StationWindow } from '../../electron/window.ts';
+import { systemClock } from '../../src/clock.ts';
 import type { Port } from '../../src/contract/channel.ts';
 import { screensDirectory } from '../../src/host/screens.ts';
+import { RecordWriter } from '../../src/records/record-writer.ts';
 import { FakeContents, type FakeElectron, FakeWindow, fakeElectron } from '../support/fake-electron.ts';
 
 let directory: string;
@@ -154,6 +157,37 @@ describe('a window', () => {
     electron.permission?.(null, 'bluetooth', (answer) => (granted = answer));
     expect(granted).toBe(false);
     expect(isOwnAddress('file:///etc/passwd')).toBe(false);
+  });
+});
+
+describe('the keys of bonds', () => {
+  const bond = {
+    ownAddress: '06:00:00:00:00:00',
+    identityAddress: 'c0:00:00:00:00:01',
+    random: true,
+    irk: Buffer.alloc(16, 1),
+    key: { ltk: Buffer.alloc(16, 2), ediv: 3, rand: Buffer.alloc(8, 4) },
+    secureConnections: false,
+    keyBits: 128,
+  };
+
+  test("lie sealed by the system's key store, and come back as they were", () => {
+    const records = new RecordWriter(join(directory, 'sealed'), systemClock, sealerOf(electron.module.safeStorage));
+    records.bonds.keep(bond);
+    expect(records.bonds.list()).toEqual([bond]);
+    const [row] = records.port.all('SELECT keys FROM bond');
+    expect(String(row?.keys)).toMatch(/^sealed:/);
+    expect(String(row?.keys)).not.toContain(bond.key.ltk.toString('hex'));
+    records.bonds.forget(bond);
+    expect(records.bonds.list()).toEqual([]);
+    records.close();
+  });
+
+  test('are not sealed where Electron would only pretend to', () => {
+    const { safeStorage } = electron.module;
+    const pretending = { ...safeStorage, getSelectedStorageBackend: () => 'basic_text' as const };
+    if (process.platform === 'linux') expect(sealerOf(pretending)).toBeUndefined();
+    expect(sealerOf({ ...safeStorage, isEncryptionAvailable: () => false })).toBeUndefined();
   });
 });
 

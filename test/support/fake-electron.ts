@@ -175,6 +175,12 @@ export function fakeElectron(userData: string): FakeElectron {
         webRequest: { onBeforeRequest: () => undefined },
       },
     },
+    safeStorage: {
+      isEncryptionAvailable: () => true,
+      getSelectedStorageBackend: () => 'gnome_libsecret',
+      encryptString: (plain: string) => Buffer.from(`sealed:${Buffer.from(plain).toString('hex')}`),
+      decryptString: (sealed: Buffer) => Buffer.from(sealed.toString().slice('sealed:'.length), 'hex').toString(),
+    },
     utilityProcess: {
       fork: () => {
         throw new Error('a real radio needs no process');

@@ -115,6 +115,7 @@ export class TestAir {
             mtu: 498,
             dataLength: 251,
             phy: '2M',
+            asksForSpeed: false,
             onAtt: (pdu) => received.push(Buffer.from(pdu)),
             ...setup,
           }),

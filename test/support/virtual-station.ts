@@ -160,6 +160,11 @@ export class VirtualStation {
     return new Map(this.#tray.devices.map((device) => [device.description.serial ?? '', device.running()]));
   }
 
+  /** Bonds that the devices keep. */
+  bonds(): number[] {
+    return this.#tray.devices.map((device) => device.bonds);
+  }
+
   reader(): RecordReader {
     return new RecordReader(join(this.directory, 'data'));
   }

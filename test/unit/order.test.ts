@@ -16,13 +16,6 @@ describe('an order', () => {
       expect.objectContaining({ code: 'FIRMWARE_FOR_OTHER_HARDWARE' }),
     );
   });
-
-  test('that wants a security which this version has not is refused', async () => {
-    const firmware = await testFirmware(100);
-    expect(() => checkOrder(profile({ security: 'just-works' }), firmware)).toThrow(
-      expect.objectContaining({ code: 'SECURITY_UNSUPPORTED' }),
-    );
-  });
 });
 
 describe('a device is recognised', () => {

@@ -28,7 +28,6 @@ const end: AttemptEnd = {
   link: {
     facts: null,
     rssi: null,
-    security: 'none',
     window: null,
     resends: 0,
     reconnects: 0,

@@ -55,37 +55,32 @@ class FusUpgrade {
   async run(): Promise<UpgradeResult> {
     const context = this.#context;
     const { mode } = context.profile.upgrade;
-    try {
-      await this.#connection.connect('connect');
-      let hello = await context.step('read-state', () => this.#connection.surviving(() => this.#hello()));
-      context.slots('before', slotStates(hello));
-      this.#refuseUnknown(hello);
-      if (this.#images.every(({ image, hash }) => runs(hello, image.index, hash, true))) return this.#result('skipped');
-      for (const { image, hash } of this.#images) {
-        if (runs(hello, image.index, hash, true)) continue;
-        if (!runs(hello, image.index, hash, false)) {
-          this.#refuseDowngrade(hello, image);
-          await context.step('upload', () => this.#upload(image, hash, hello));
-          if (mode === 'upload-only') continue;
-          await this.#activate(image, mode === 'confirm' ? PERMANENT : TEST);
-          hello = await context.step('verify-running', () => this.#verifyRunning(image, hash, hello));
-        } else if (mode === 'upload-only') continue;
-        if (!runs(hello, image.index, hash, true)) {
-          await context.step('confirm', () => this.#confirm(image));
-          hello = await context.step('verify-confirmed', () => this.#verifyConfirmed(image, hash));
-        }
+    await this.#connection.connect('connect');
+    let hello = await context.step('read-state', () => this.#connection.surviving(() => this.#hello()));
+    context.slots('before', slotStates(hello));
+    this.#refuseUnknown(hello);
+    if (this.#images.every(({ image, hash }) => runs(hello, image.index, hash, true))) return this.#result('skipped');
+    for (const { image, hash } of this.#images) {
+      if (runs(hello, image.index, hash, true)) continue;
+      if (!runs(hello, image.index, hash, false)) {
+        this.#refuseDowngrade(hello, image);
+        await context.step('upload', () => this.#upload(image, hash, hello));
+        if (mode === 'upload-only') continue;
+        await this.#activate(image, mode === 'confirm' ? PERMANENT : TEST);
+        hello = await context.step('verify-running', () => this.#verifyRunning(image, hash, hello));
+      } else if (mode === 'upload-only') continue;
+      if (!runs(hello, image.index, hash, true)) {
+        await context.step('confirm', () => this.#confirm(image));
+        hello = await context.step('verify-confirmed', () => this.#verifyConfirmed(image, hash));
       }
-      context.slots('final', slotStates(hello));
-      if (mode === 'upload-only') return this.#result('staged');
-      // What was verified first may have changed with what came after it.
-      for (const { image, hash } of this.#images) {
-        if (!runs(hello, image.index, hash, true))
-          throw new StationError('WRONG_IMAGE_RUNNING', `image ${image.index}`);
-      }
-      return this.#result('pass');
-    } finally {
-      await this.#connection.close();
     }
+    context.slots('final', slotStates(hello));
+    if (mode === 'upload-only') return this.#result('staged');
+    // What was verified first may have changed with what came after it.
+    for (const { image, hash } of this.#images) {
+      if (!runs(hello, image.index, hash, true)) throw new StationError('WRONG_IMAGE_RUNNING', `image ${image.index}`);
+    }
+    return this.#result('pass');
   }
 
   get #fus(): FusClient {

@@ -38,36 +38,32 @@ class SmpUpgrade {
   async run(): Promise<UpgradeResult> {
     const context = this.#context;
     const mode = context.profile.upgrade.mode;
-    try {
-      await this.#connection.connect('connect');
-      const { slots: before, buffers } = await context.step('read-state', () => this.#readState());
-      context.slots('before', before);
+    await this.#connection.connect('connect');
+    const { slots: before, buffers } = await context.step('read-state', () => this.#readState());
+    context.slots('before', before);
 
-      if (this.#readsBack(before) && this.#runsConfirmed(before)) return this.#result('skipped', before);
-      let slots: readonly SlotState[] = before;
-      if (!this.#onTrial(before)) {
-        this.#refuseDowngrade(before);
-        slots = await this.#clearPending(before);
-        if (!this.#onTrial(slots)) {
-          slots = await this.#uploadAll(slots, buffers);
-          context.slots('after-upload', slots);
-          if (mode === 'upload-only') return this.#result('staged', slots);
-          await context.step('activate', () => this.#activate(slots, mode === 'confirm'));
-          await this.#restart();
-          slots = await context.step('verify-running', () => this.#verifyRunning(before));
-        }
-      } else if (mode === 'upload-only') {
-        return this.#result('staged', before);
+    if (this.#readsBack(before) && this.#runsConfirmed(before)) return this.#result('skipped', before);
+    let slots: readonly SlotState[] = before;
+    if (!this.#onTrial(before)) {
+      this.#refuseDowngrade(before);
+      slots = await this.#clearPending(before);
+      if (!this.#onTrial(slots)) {
+        slots = await this.#uploadAll(slots, buffers);
+        context.slots('after-upload', slots);
+        if (mode === 'upload-only') return this.#result('staged', slots);
+        await context.step('activate', () => this.#activate(slots, mode === 'confirm'));
+        await this.#restart();
+        slots = await context.step('verify-running', () => this.#verifyRunning(before));
       }
-      if (!this.#runsConfirmed(slots)) {
-        await context.step('confirm', () => this.#confirm());
-        slots = await context.step('verify-confirmed', () => this.#verifyConfirmed(before));
-      }
-      context.slots('final', slots);
-      return this.#result('pass', slots);
-    } finally {
-      await this.#connection.close();
+    } else if (mode === 'upload-only') {
+      return this.#result('staged', before);
     }
+    if (!this.#runsConfirmed(slots)) {
+      await context.step('confirm', () => this.#confirm());
+      slots = await context.step('verify-confirmed', () => this.#verifyConfirmed(before));
+    }
+    context.slots('final', slots);
+    return this.#result('pass', slots);
   }
 
   get #smp(): SmpClient {

@@ -1,5 +1,6 @@
 import type { Clock } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
+import { CID_PAIRING } from '../security/pairing-codec.ts';
 import { AclScheduler } from './acl-scheduler.ts';
 import {
   aclFragments,
@@ -22,6 +23,12 @@ import type { HciTransport } from './transport.ts';
 
 const COMMAND_TIMEOUT_MS = 2000;
 const RESET_TIMEOUT_MS = 5000;
+const INTERVAL_CHANGES_KEPT = 32;
+/** Largest payload of a link-layer PDU, and how long it takes at most uncoded (Vol 6 Part B, 4.5.10). */
+const MAX_DATA_OCTETS = 251;
+const MAX_DATA_US = 2120;
+/** An event may last as long as the interval, 1.25 ms in units of 0.625; noble asks for 3.75 ms. */
+const CE_UNITS = 2;
 
 /** ATT octets that the host acts on (Vol 3 Part F, 3.3 and 3.4). */
 const ATT_ERROR_RESPONSE = 0x01;
@@ -32,7 +39,10 @@ const ATT_CONFIRMATION = 0x1e;
 /** Error codes that noble acts on in ways of its own: 0x04 wedges its queue, the others start its legacy pairing. */
 const CODES_KEPT_FROM_NOBLE = new Set([0x04, 0x05, 0x08, 0x0f]);
 const ATT_UNLIKELY_ERROR = 0x0e;
-const SIGNALLING_PARAMETER_UPDATE_REQUEST = 0x12;
+/** Signalling codes (Vol 3 Part A, table 4.2). */
+const SIGNALLING = { COMMAND_REJECT: 0x01, PARAMETER_UPDATE_REQUEST: 0x12, PARAMETER_UPDATE_RESPONSE: 0x13 } as const;
+/** Answers, which are not answered: Command Reject, and the responses of procedures that the station never begins. */
+const SIGNALLING_ANSWERS = new Set([0x01, 0x07, 0x13, 0x15, 0x18, 0x1a]);
 
 /** Two full PDUs of 251 octets less the L2CAP header: what fills packets best where the device takes it. */
 export const WANTED_MTU = 498;
@@ -41,7 +51,13 @@ export const WANTED_MTU = 498;
 export interface HciLink {
   readonly handle: number;
   readonly address: string;
+  /** The peer's address is a random one. */
+  readonly random: boolean;
+  /** When the link began, on the host's clock. */
+  readonly sinceMs: number;
   intervalMs: number;
+  /** Intervals that came after the first: when, in milliseconds of the link, and what. */
+  readonly intervalChanges: [number, number][];
   supervisionTimeoutMs: number;
   phy: '1M' | '2M' | 'coded';
   dataLength: number;
@@ -60,6 +76,10 @@ export interface HciHostEvents {
   disconnected(handle: number, reason: number): void;
   /** A connection attempt ended, successfully or not. */
   connectionComplete(status: number, handle: number, address: string): void;
+  /** A PDU of the pairing channel. */
+  pairingPdu(handle: number, pdu: Buffer): void;
+  /** A link's encryption has changed, or could not be. */
+  encryptionChanged(handle: number, status: number, enabled: boolean): void;
   /** The controller is gone. */
   lost(reason: string): void;
 }
@@ -127,6 +147,24 @@ export class HciHost {
   setScanDuty(intervalMs: number, windowMs: number): void {
     this.#scanParameters.writeUInt16LE(Math.round(intervalMs / 0.625), 1);
     this.#scanParameters.writeUInt16LE(Math.round(windowMs / 0.625), 3);
+  }
+
+  /**
+   * Asks for what makes a link fast: data length extension and the PHY. Controllers and devices that refuse either leave the link as it
+   * is; what was reached is told by their events.
+   */
+  tune(handle: number, phy: '1M' | '2M'): void {
+    const asIs = (error: unknown) => {
+      if (!(error instanceof StationError)) throw error;
+    };
+    const length = Buffer.alloc(6);
+    length.writeUInt16LE(handle, 0);
+    length.writeUInt16LE(MAX_DATA_OCTETS, 2);
+    length.writeUInt16LE(MAX_DATA_US, 4);
+    this.command(OPCODE.LE_SET_DATA_LENGTH, length).catch(asIs);
+    const phys = phy === '2M' ? 2 : 1;
+    const choice = Buffer.of(handle & 0xff, handle >> 8, 0, phys, phys, 0, 0);
+    if (phy === '2M') this.command(OPCODE.LE_SET_PHY, choice).catch(asIs);
   }
 
   link(handle: number): HciLink | undefined {
@@ -201,6 +239,8 @@ export class HciHost {
       } else if (opcode === OPCODE.LE_SET_SCAN_PARAMETERS) {
         this.#queueCommand({ packet: hciCommand(opcode, this.#scanParameters) });
       } else {
+        if (opcode === OPCODE.LE_CREATE_CONNECTION && packet.length >= 29)
+          packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
         this.#queueCommand({ packet });
       }
     },
@@ -246,8 +286,13 @@ export class HciHost {
   }
 
   #fromController(packet: Buffer): void {
-    if (packet[0] === HCI_ACL) this.#data(packet);
-    else if (packet[0] === HCI_EVENT) this.#event(packet);
+    try {
+      if (packet[0] === HCI_ACL) this.#data(packet);
+      else if (packet[0] === HCI_EVENT) this.#event(packet);
+    } catch (error) {
+      // A packet that ends before what it should say says nothing.
+      if (!(error instanceof RangeError)) throw error;
+    }
   }
 
   #event(packet: Buffer): void {
@@ -268,6 +313,10 @@ export class HciHost {
         this.#endLink(handle, packet[6]!);
         return;
       }
+      case EVENT.ENCRYPTION_CHANGE:
+        return this.#events.encryptionChanged(packet.readUInt16LE(4), packet[3]!, packet[6] !== 0);
+      case EVENT.ENCRYPTION_KEY_REFRESH_COMPLETE:
+        return this.#events.encryptionChanged(packet.readUInt16LE(4), packet[3]!, true);
       case EVENT.LE_META:
         return this.#leEvent(packet);
       default:
@@ -307,6 +356,9 @@ export class HciHost {
             mtuSettled,
             settleMtu,
             address,
+            random: packet[8] === 1,
+            sinceMs: this.#clock.now(),
+            intervalChanges: [],
             intervalMs: packet.readUInt16LE(15) * 1.25,
             supervisionTimeoutMs: packet.readUInt16LE(19) * 10,
             phy: '1M',
@@ -323,6 +375,9 @@ export class HciHost {
         const link = this.#links.get(packet.readUInt16LE(5));
         if (link && packet[4] === STATUS.SUCCESS) {
           link.intervalMs = packet.readUInt16LE(7) * 1.25;
+          if (link.intervalChanges.length < INTERVAL_CHANGES_KEPT) {
+            link.intervalChanges.push([Math.round(this.#clock.now() - link.sinceMs), link.intervalMs]);
+          }
           link.supervisionTimeoutMs = packet.readUInt16LE(11) * 10;
         }
         return;
@@ -338,11 +393,7 @@ export class HciHost {
         return;
       }
       case LE_EVENT.REMOTE_PARAMETER_REQUEST: {
-        const reply = Buffer.of(packet[4]!, packet[5]!, STATUS.UNACCEPTABLE_PARAMETERS);
-        this.#queueCommand({
-          packet: hciCommand(OPCODE.LE_REMOTE_PARAMETER_REQUEST_NEGATIVE_REPLY, reply),
-          answer: () => undefined,
-        });
+        this.#answerParameterRequest(packet);
         return;
       }
       default:
@@ -350,12 +401,32 @@ export class HciHost {
     }
   }
 
+  /** LE Remote Connection Parameter Request (Vol 4 Part E, 7.7.65.6), answered as the one by L2CAP is. */
+  #answerParameterRequest(packet: Buffer): void {
+    const handle = packet.readUInt16LE(4);
+    const link = this.#links.get(handle);
+    const fits = link !== undefined && this.#within(link, packet.readUInt16LE(6), packet.readUInt16LE(8));
+    const opcode = fits ? OPCODE.LE_REMOTE_PARAMETER_REQUEST_REPLY : OPCODE.LE_REMOTE_PARAMETER_REQUEST_NEGATIVE_REPLY;
+    const parameters = Buffer.alloc(fits ? 14 : 3);
+    parameters.writeUInt16LE(handle, 0);
+    if (fits) {
+      const units = Math.round(link.intervalMs / 1.25);
+      parameters.writeUInt16LE(units, 2);
+      parameters.writeUInt16LE(units, 4);
+      parameters.writeUInt16LE(Math.round(link.supervisionTimeoutMs / 10), 8);
+      parameters.writeUInt16LE(0, 10);
+      parameters.writeUInt16LE(units * CE_UNITS, 12);
+    } else parameters[2] = STATUS.UNACCEPTABLE_PARAMETERS;
+    this.#queueCommand({ packet: hciCommand(opcode, parameters), answer: () => undefined });
+  }
+
   #data(packet: Buffer): void {
     const handle = packet.readUInt16LE(1) & 0x0fff;
     const link = this.#links.get(handle);
     const pdu = link?.reassembler.push(packet);
     if (!link || !pdu) return;
-    if (pdu.cid === CID_SIGNALLING) return this.#signalling(handle, pdu.payload);
+    if (pdu.cid === CID_SIGNALLING) return this.#signalling(link, pdu.payload);
+    if (pdu.cid === CID_PAIRING) return this.#events.pairingPdu(handle, pdu.payload);
     const payload = pdu.cid === CID_ATT ? this.#att(link, pdu.payload) : pdu.payload;
     const l2cap = Buffer.allocUnsafe(4 + payload.length);
     l2cap.writeUInt16LE(payload.length, 0);
@@ -393,14 +464,31 @@ export class HciHost {
   }
 
   /**
-   * Answers what noble leaves unanswered on Linux: a request for other connection parameters is refused, because the station chooses
-   * them for bulk transfer (Vol 3 Part A, 4.20 and 4.21).
+   * Answers what noble leaves unanswered on Linux (Vol 3 Part A, 4): a request for other connection parameters is accepted where what the
+   * link has lies within it, and refused otherwise, because the station chooses them for bulk transfer; what is not known is rejected.
    */
-  #signalling(handle: number, payload: Buffer): void {
-    if (payload[0] !== SIGNALLING_PARAMETER_UPDATE_REQUEST || payload.length < 4) return;
-    const refused = Buffer.of(0x13, payload[1]!, 2, 0, 1, 0);
-    const packets = aclFragments(handle, CID_SIGNALLING, refused, this.#aclBytes).map((packet) => ({ packet }));
+  #signalling(link: HciLink, payload: Buffer): void {
+    const [code = 0, identifier = 0] = payload;
+    if (payload.length < 4 || payload.length < 4 + payload.readUInt16LE(2)) return;
+    if (code === SIGNALLING.PARAMETER_UPDATE_REQUEST && payload.length >= 12) {
+      const fits = this.#within(link, payload.readUInt16LE(4), payload.readUInt16LE(6));
+      return this.#signal(
+        link.handle,
+        Buffer.of(SIGNALLING.PARAMETER_UPDATE_RESPONSE, identifier, 2, 0, fits ? 0 : 1, 0),
+      );
+    }
+    if (SIGNALLING_ANSWERS.has(code)) return;
+    this.#signal(link.handle, Buffer.of(SIGNALLING.COMMAND_REJECT, identifier, 2, 0, 0, 0));
+  }
+
+  #signal(handle: number, pdu: Buffer): void {
+    const packets = aclFragments(handle, CID_SIGNALLING, pdu, this.#aclBytes).map((packet) => ({ packet }));
     this.#scheduler.push(handle, packets);
+  }
+
+  /** Whether the link's interval lies within one that is asked for, in units of 1.25 ms. */
+  #within({ intervalMs }: HciLink, least: number, most: number): boolean {
+    return intervalMs >= least * 1.25 && intervalMs <= most * 1.25;
   }
 }
 

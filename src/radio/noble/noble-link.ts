@@ -18,6 +18,8 @@ export interface LinkBackend {
   /** Sends an ATT Write Command; settles when it has left. */
   writeCommand(service: string, characteristic: string, value: Buffer): Promise<void>;
   rssi(): Promise<number | null>;
+  /** Encrypts the link; null where the platform does so by itself. */
+  readonly secure: (() => Promise<void>) | null;
   /** Asks the controller to end the link. */
   disconnect(): void;
   /** Forgets the link when the controller does not answer. */
@@ -171,9 +173,25 @@ export class NobleLink implements Link {
     start: () => void,
     accepts: (...values: unknown[]) => boolean = () => true,
   ): Promise<T> {
-    const turn = this.#tail.then(() => this.#transact<T>(emitter, event, start, accepts));
+    const transact = () => this.#transact<T>(emitter, event, start, accepts);
+    const turn = this.#tail.then(() => transact().catch((error: unknown) => this.#againWhenSecured(error, transact)));
     this.#tail = turn.catch(() => undefined);
     return turn;
+  }
+
+  /** A device that wants the link encrypted is given that, once, and asked again (Vol 3 Part C, 10.3.1). */
+  async #againWhenSecured<T>(error: unknown, transact: () => Promise<T>): Promise<T> {
+    const { secure } = this.#backend;
+    const wanted = error instanceof StationError && error.code === 'ENCRYPTION_REQUIRED';
+    if (!wanted || !secure) throw error;
+    if (this.facts().security?.level !== 'none') throw new StationError('PAIRING_NEEDS_MITM', error.detail);
+    await secure();
+    try {
+      return await transact();
+    } catch (again) {
+      if (!(again instanceof StationError) || again.code !== 'ENCRYPTION_REQUIRED') throw again;
+      throw new StationError('PAIRING_NEEDS_MITM', `${again.detail} on an encrypted link`);
+    }
   }
 
   async #transact<T>(

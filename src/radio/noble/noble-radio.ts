@@ -3,7 +3,9 @@ import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
 import { CID_ATT, OPCODE } from '../hci/packets.ts';
 import type { HciTransport } from '../hci/transport.ts';
-import type { Advertisement, ConnectOptions, Link, LinkEvidence, Radio } from '../radio.ts';
+import type { Advertisement, ConnectOptions, Link, LinkEvidence, Radio, SecurityPolicy } from '../radio.ts';
+import { LinkSecurityManager } from '../security/link-security.ts';
+import { CID_PAIRING, reversed } from '../security/pairing-codec.ts';
 import { createHciNoble, hciSockets, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
 import { type LinkBackend, NobleLink, usualUuid } from './noble-link.ts';
 
@@ -19,6 +21,9 @@ const SCAN_INTERVAL_MS = 60;
 const SCAN_WINDOW_MS = 40;
 /** Reason codes of a link that one side ended on purpose (Vol 1 Part F). */
 const LOCAL_HOST_TERMINATED = 0x16;
+
+/** The link is encrypted when the device wants it, and nothing is kept of it. */
+const ONLY_WHEN_WANTED: SecurityPolicy = { required: false, bonds: null, pairAgain: true };
 
 /** noble knows its transports by number only. */
 let nextDeviceId = 1000;
@@ -51,6 +56,7 @@ class NobleRadio implements Radio {
   readonly #host: HciHost;
   readonly #deviceId = nextDeviceId++;
   readonly #links = new Map<number, NobleLink>();
+  readonly #securities = new Map<number, LinkSecurityManager>();
   readonly #listeners = new Set<(advertisement: Advertisement) => void>();
   readonly #heardAt = new Map<string, number>();
   #noble: Noble | null = null;
@@ -75,6 +81,8 @@ class NobleRadio implements Radio {
     this.#host = new HciHost(transport, clock, {
       attError: (handle, code) => this.#links.get(handle)?.attError(code),
       disconnected: (handle, reason) => this.#linkEnded(handle, reason),
+      pairingPdu: (handle, pdu) => this.#securities.get(handle)?.received(pdu),
+      encryptionChanged: (handle, status, enabled) => this.#securities.get(handle)?.encryptionChanged(status, enabled),
       connectionComplete: (status, handle, address) => this.#onConnectionComplete?.(status, handle, address),
       lost: (reason) => this.#finish(new StationError('RADIO_LOST', reason, { retryable: true })),
     });
@@ -137,7 +145,7 @@ class NobleRadio implements Radio {
       .then(() => (this.#clock.now() - this.#connectBeganMs > SLOW_CONNECT_MS ? this.#scanBreak() : undefined));
     try {
       const { link, handle } = await turn;
-      await this.#mtuSettled(link, handle, options.signal);
+      await this.#settled(link, handle, options);
       return link;
     } finally {
       this.#connectsWaiting -= 1;
@@ -243,7 +251,7 @@ class NobleRadio implements Radio {
       // The link has to exist before the next packet is looked at: that may already be its end.
       this.#onConnectionComplete = (status, handle, peer) => {
         if (status !== 0) resolve(status);
-        else if (peer === address) resolve({ link: this.#newLink(peripheral, handle), handle });
+        else if (peer === address) resolve({ link: this.#newLink(peripheral, handle, options), handle });
       };
     });
     const lost = this.ended.then((reason): never => {
@@ -303,15 +311,38 @@ class NobleRadio implements Radio {
     }
   }
 
-  #newLink(peripheral: NoblePeripheral, handle: number): NobleLink {
+  #newLink(peripheral: NoblePeripheral, handle: number, options: ConnectOptions): NobleLink {
     const host = this.#host;
     // Kept beyond the link's end, so that a record can say what it had reached.
     const state = host.link(handle)!;
+    const security = new LinkSecurityManager(
+      {
+        clock: this.#clock,
+        own: { address: host.address, random: false },
+        peer: { address: state.address, random: state.random },
+        send: (pdu) => void host.send(handle, CID_PAIRING, pdu).catch(() => undefined),
+        encrypt: async ({ rand, ediv, ltk }) => {
+          const key = Buffer.concat([Buffer.of(handle & 0xff, handle >> 8), rand, Buffer.of(ediv & 0xff, ediv >> 8)]);
+          await host.command(OPCODE.LE_ENABLE_ENCRYPTION, Buffer.concat([key, reversed(ltk)]));
+        },
+        disconnect: () => peripheral.disconnect(),
+      },
+      options.security ?? ONLY_WHEN_WANTED,
+    );
+    this.#securities.set(handle, security);
     const valueHandles = new Map<string, number>();
     const backend: LinkBackend = {
       facts: () => {
-        const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs } = state;
-        return { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs };
+        const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs, intervalChanges } = state;
+        return {
+          mtu,
+          phy,
+          dataLength,
+          intervalMs,
+          supervisionTimeoutMs,
+          intervalChanges,
+          security: security.state,
+        };
       },
       evidence: this.#evidence(handle),
       queued: () => host.queued(handle),
@@ -334,16 +365,22 @@ class NobleRadio implements Radio {
         const rssi = result.readInt8(3);
         return rssi === 127 ? null : rssi;
       },
+      secure: () => security.secure(),
       disconnect: () => peripheral.disconnect(),
       abandon: () => host.abandon(handle),
     };
     const link = new NobleLink(peripheral, backend, this.#clock);
+    void link.ended.then((reason) => {
+      security.end(reason);
+      if (this.#securities.get(handle) === security) this.#securities.delete(handle);
+    });
     this.#links.set(handle, link);
+    host.tune(handle, options.phy ?? '2M');
     return link;
   }
 
-  /** noble says `connected` before the MTU exchange has ended. */
-  async #mtuSettled(link: NobleLink, handle: number, signal?: AbortSignal): Promise<void> {
+  /** noble says `connected` before the MTU exchange has ended; and what is to be encrypted is encrypted before it is used. */
+  async #settled(link: NobleLink, handle: number, { security, signal }: ConnectOptions): Promise<void> {
     const settled = this.#host.link(handle)?.mtuSettled ?? Promise.resolve();
     const over = link.ended.then((reason): never => {
       throw reason;
@@ -351,6 +388,7 @@ class NobleRadio implements Radio {
     const onTimeout = () => new StationError('ATT_TIMEOUT', 'MTU exchange', { retryable: true });
     try {
       await deadline(this.#clock, MTU_TIMEOUT_MS, Promise.race([settled, over]), onTimeout, signal);
+      if (security?.required) await Promise.race([this.#securities.get(handle)?.secure(), over]);
     } catch (error) {
       await link.disconnect();
       throw error;

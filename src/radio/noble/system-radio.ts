@@ -54,6 +54,7 @@ class SystemRadio implements Radio {
   }
 
   async connect(address: string, options: ConnectOptions): Promise<Link> {
+    if (options.security?.required) throw new StationError('SECURITY_UNSUPPORTED', this.name);
     const peripheral = this.#heard.get(address);
     if (!peripheral) throw new StationError('UNIT_NOT_FOUND', address, { retryable: true });
     if (this.#links.has(address)) throw new StationError('ALREADY_CONNECTED', address);
@@ -92,11 +93,14 @@ class SystemRadio implements Radio {
           dataLength: null,
           intervalMs: null,
           supervisionTimeoutMs: null,
+          security: null,
+          intervalChanges: [],
         }),
         evidence: null,
         queued: () => 0,
         writeCommand: (service, uuid, value) => this.#writeCommand(peripheral, service, uuid, value),
         rssi: async () => peripheral.rssi,
+        secure: null,
         disconnect: () => peripheral.disconnect(),
         abandon: () => peripheral.emit('disconnect', 'abandoned'),
       },
