@@ -7,7 +7,7 @@ import { openStation, type RunningStation } from '../src/host/open-station.ts';
 import { screensDirectory } from '../src/host/screens.ts';
 import { declareAppScheme, serveApp } from './app-protocol.ts';
 import { type Busy, blockQuit, keepAwake } from './busy-guard.ts';
-import { forkOnElectron } from './fork-tray.ts';
+import { forkOnElectron } from './fork-program.ts';
 import { acceptWindows } from './ipc-port.ts';
 import { jobFileIn, readJobFile } from './job-files.ts';
 import { sealerOf } from './safe-keys.ts';
@@ -66,6 +66,7 @@ function startStation(
       radio: { type: 'string', multiple: true },
       data: { type: 'string' },
       practice: { type: 'boolean' },
+      'no-isolate': { type: 'boolean' },
     },
   });
   const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
@@ -74,7 +75,8 @@ function startStation(
     data: text(values.data) ?? join(app.getPath('userData'), 'data'),
     practice: values.practice === true,
     clock: systemClock,
-    forkTray: forkOnElectron(utilityProcess, join(program, 'cli.js')),
+    ...(values['no-isolate'] === true && { isolate: false }),
+    fork: forkOnElectron(utilityProcess, join(program, 'cli.js')),
     sealer: sealerOf(safeStorage),
   });
 }

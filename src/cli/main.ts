@@ -11,6 +11,7 @@ import { type Outcome, outcomes } from '../contract/records.ts';
 import { comparisonText } from '../diagnostics/attempt-comparison.ts';
 import { logFormats } from '../diagnostics/device-log.ts';
 import { dataDirectory } from '../host/data-directory.ts';
+import { runRadioProcess } from '../host/radio-process.ts';
 import { appVersion } from '../host/version.ts';
 import { RecordReader } from '../records/record-reader.ts';
 import { RecordWriter } from '../records/record-writer.ts';
@@ -81,6 +82,7 @@ program
   .option('--units <n>', 'how many units to expect', positive)
   .option('--radio <spec>', 'radio to use; may be repeated', repeated, [])
   .option('--tray <file>', 'virtual tray (YAML), for virtual radios')
+  .option('--no-isolate', 'run radios in this process, not in processes of their own')
   .option('--device-logs <dir>', 'virtual devices write their logs here')
   .option('--data <dir>', 'data directory')
   .option('--practice', 'keep the records apart from production')
@@ -104,6 +106,7 @@ program
   .option('--port <n>', 'port of the local console; by default any free one', portNumber)
   .option('--practice', 'on a virtual tray, with records of its own')
   .option('--tray <file>', 'virtual tray (YAML) to practise on')
+  .option('--no-isolate', 'run radios in this process, not in processes of their own')
   .option('--device-logs <dir>', 'virtual devices write their logs here')
   .option('--data <dir>', 'data directory')
   .action(async (options: ServeOptions) => {
@@ -299,6 +302,8 @@ program
   .action(async (options: VirtualTrayOptions) => {
     process.exitCode = await runVirtualTray(options, say);
   });
+
+program.command('radio-process', { hidden: true }).argument('<order>').action(runRadioProcess);
 
 function portNumber(text: string): number {
   const value = Number(text);

@@ -7,9 +7,9 @@ import { type ProductProfile, productFile } from '../contract/product-file.ts';
 import { type TrayFile, trayFile } from '../contract/tray-file.ts';
 import { type FirmwarePackage, readFirmware } from '../firmware/firmware-package.ts';
 import { dataDirectory } from '../host/data-directory.ts';
-import { chooseRadios, openRadios } from '../host/radios.ts';
+import { forkOnNode } from '../host/fork.ts';
+import { chooseRadios, ISOLATE_BY_DEFAULT, openRadios } from '../host/radios.ts';
 import { appVersion } from '../host/version.ts';
-import { forkOnNode } from '../host/virtual-radio.ts';
 import { RecordWriter } from '../records/record-writer.ts';
 import { checkOrder, Station } from '../station/station.ts';
 import { readYamlFile } from '../station/yaml-file.ts';
@@ -25,6 +25,7 @@ export interface RunOptions {
   readonly data?: string;
   readonly practice?: boolean;
   readonly findTimeout?: number;
+  readonly isolate?: boolean;
 }
 
 /** A run that has been prepared: everything is read and checked, nothing has been sent. */
@@ -74,9 +75,11 @@ export async function executeRun(
     const { tray, units: named } = prepared;
     const units = named ?? (virtual && !prepared.job.tray && !prepared.job.units ? tray.units : undefined);
     const fork = forkOnNode(process.argv[1]!);
-    const { radios, stop } = await openRadios(specs, systemClock, { tray, fork, deviceLogs: options.deviceLogs });
+    const { deviceLogs, isolate = ISOLATE_BY_DEFAULT } = options;
+    const opening = { clock: systemClock, tray, fork, isolate, deviceLogs };
+    const { rack, stop } = await openRadios(specs, opening, { strict: true });
     try {
-      const station = new Station({ radios, records, clock: systemClock, practice, appVersion });
+      const station = new Station({ radios: rack, records, clock: systemClock, practice, appVersion });
       const findTimeoutMs = options.findTimeout === undefined ? undefined : options.findTimeout * 1000;
       const summary = await station.run({ ...prepared, units, findTimeoutMs }, signal, emit);
       return { summary, followUp: followUpCommand(summary, practice, options.data) };

@@ -1,8 +1,8 @@
 import { systemClock } from '../clock.ts';
 import { trayFile } from '../contract/tray-file.ts';
+import { forkOnNode } from '../host/fork.ts';
 import { openStation } from '../host/open-station.ts';
 import { screensDirectory } from '../host/screens.ts';
-import { forkOnNode } from '../host/virtual-radio.ts';
 import { serveConsole } from '../server/console.ts';
 import { readYamlFile } from '../station/yaml-file.ts';
 
@@ -14,6 +14,7 @@ export interface ServeOptions {
   readonly practice?: boolean;
   readonly tray?: string;
   readonly deviceLogs?: string;
+  readonly isolate?: boolean;
 }
 
 /** Runs a station with its local console until the signal aborts. @throws StationError when it cannot start */
@@ -28,7 +29,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal, say: (te
     tray,
     deviceLogs,
     clock: systemClock,
-    forkTray: forkOnNode(process.argv[1] ?? ''),
+    isolate: options.isolate,
+    fork: forkOnNode(process.argv[1] ?? ''),
   });
   try {
     const console = await serveConsole(station.reception, options.port ?? 0);

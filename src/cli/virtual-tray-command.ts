@@ -1,5 +1,6 @@
 import { StationError } from '../contract/errors.ts';
 import { type TrayFile, trayFile } from '../contract/tray-file.ts';
+import { parentChannel } from '../host/fork.ts';
 import { parseRadioSpec } from '../radio/radio-spec.ts';
 import { readYamlFile } from '../station/yaml-file.ts';
 import { attachVirtualTray, listenVirtualTray } from '../virtual/virtual-tray.ts';
@@ -35,7 +36,7 @@ export async function runVirtualTray(options: VirtualTrayOptions, say: (text: st
   }
   const listening = await listenVirtualTray(tray, path, options.deviceLogs);
   say(`${tray.units} virtual devices; controllers are offered at ${options.listen}; interrupt to stop.`);
-  const parent = parentOf(process as unknown as ParentedProcess);
+  const parent = parentChannel();
   parent.onMessage((message) => {
     if (message !== 'next-tray') return;
     listening.next();
@@ -52,31 +53,4 @@ function unixPath(text: string): string {
   if (spec.kind !== 'h4' || !('path' in spec))
     throw new StationError('RADIO_SPEC_INVALID', `${text}: only h4:unix:PATH here`);
   return spec.path;
-}
-
-/** Electron's utility processes have a port to their parent where Node's children have `send`. */
-interface ParentedProcess {
-  readonly send?: (message: string) => void;
-  on(event: 'message', handler: (message: unknown) => void): void;
-  readonly parentPort?: {
-    on(event: 'message', handler: (event: { readonly data: unknown }) => void): void;
-    postMessage(message: unknown): void;
-  };
-}
-
-function parentOf(process: ParentedProcess): {
-  send(message: string): void;
-  onMessage(handler: (message: unknown) => void): void;
-} {
-  const { parentPort } = process;
-  if (parentPort) {
-    return {
-      send: (message) => parentPort.postMessage(message),
-      onMessage: (handler) => parentPort.on('message', ({ data }) => handler(data)),
-    };
-  }
-  return {
-    send: (message) => process.send?.(message),
-    onMessage: (handler) => process.on('message', handler),
-  };
 }

@@ -60,6 +60,8 @@ export interface RadioState {
   readonly address: string | null;
   /** Units that it is connected to now. */
   readonly links: number;
+  /** How many links its controller carries, once that is known. */
+  readonly linkLimit: number | null;
   readonly detail: string | null;
 }
 

@@ -45,6 +45,7 @@ export const sentences = {
   RADIO_LOST: 'The radio went away. Plug it in again.',
   ALREADY_CONNECTED: 'The device is already connected through this radio.',
   CONNECT_TIMEOUT: 'The device advertises but does not accept a connection. Move it closer or restart it.',
+  RADIO_FULL: 'The controller carries no more links. The unit waits for a place.',
   CONNECT_FAILED: 'The connection could not be established. Move the device closer.',
   LINK_LOST: 'The link to the device broke. Move it closer or check its power.',
   LINK_CLOSED: 'The link was closed.',

@@ -37,6 +37,7 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   RADIO_LOST: '无线适配器已断开。请重新插入。',
   ALREADY_CONNECTED: '该设备已通过此适配器连接。',
   CONNECT_TIMEOUT: '设备在广播但不接受连接。请靠近或重启设备。',
+  RADIO_FULL: '控制器无法再承载更多链路。设备等待空位。',
   CONNECT_FAILED: '无法建立连接。请将设备靠近。',
   LINK_LOST: '与设备的链路中断。请靠近或检查供电。',
   LINK_CLOSED: '链路已关闭。',

@@ -1,20 +1,19 @@
 import type { Clock } from '../clock.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
 import { type TrayFile, trayDevices } from '../contract/tray-file.ts';
-import { openRadio } from '../radio/open-radio.ts';
 import type { RadioSpec } from '../radio/radio-spec.ts';
 import { AsyncReader } from '../records/async-reader.ts';
 import type { Sealer } from '../records/bond-store.ts';
 import { RecordWriter } from '../records/record-writer.ts';
 import { Desk } from '../station/desk.ts';
-import type { Practice } from '../station/radio-shelf.ts';
+import type { Practice } from '../station/practice.ts';
 import { Reception } from '../station/reception.ts';
 import { dataDirectory } from './data-directory.ts';
+import type { ForkProgram } from './fork.ts';
 import { practicePins, practiceTray, seedPractice } from './practice-seed.ts';
-import { type RadioOpener, RadioRack } from './radio-rack.ts';
-import { chooseRadios, hostDisorder, openReplay } from './radios.ts';
+import { chooseRadios, ISOLATE_BY_DEFAULT, type OpenRadios, openRadios } from './radios.ts';
 import { appVersion } from './version.ts';
-import { type ForkTray, startVirtualTray, type VirtualRadioProcess } from './virtual-radio.ts';
+import type { VirtualRadioProcess } from './virtual-radio.ts';
 
 /** How a station with screens is started. */
 export interface StationOptions {
@@ -25,8 +24,10 @@ export interface StationOptions {
   readonly tray?: TrayFile | undefined;
   readonly deviceLogs?: string | undefined;
   readonly clock: Clock;
-  /** How the host starts the process that a virtual tray runs in. */
-  readonly forkTray: ForkTray;
+  /** How the host starts processes of the program's own: virtual trays, and radios. */
+  readonly fork: ForkProgram;
+  /** Whether each radio runs in a process of its own. */
+  readonly isolate?: boolean | undefined;
   /** Keeps the keys of bonds from whoever reads the disk, where the platform offers that. */
   readonly sealer?: Sealer | undefined;
 }
@@ -53,29 +54,24 @@ export async function openStation(options: StationOptions): Promise<RunningStati
   const practice = practiceReason !== null;
   const directory = dataDirectory({ data: options.data, practice });
   const records = new RecordWriter(directory, clock, options.sealer);
-  let tray: VirtualRadioProcess | null = null;
+  let opened: OpenRadios | null = null;
   try {
-    const trayDescription = options.tray ?? practiceTray;
-    if (specs.some(({ kind }) => kind === 'virtual')) {
-      tray = await startVirtualTray(trayDescription, { fork: options.forkTray, deviceLogs: options.deviceLogs });
-    }
-    const rack = new RadioRack(
-      specs.flatMap((spec) => openers(spec, tray, trayDescription, clock)),
-      clock,
-    );
-    await rack.start();
+    const tray = options.tray ?? practiceTray;
+    const { fork, isolate = ISOLATE_BY_DEFAULT, deviceLogs } = options;
+    opened = await openRadios(specs, { clock, tray, fork, isolate, deviceLogs }, { strict: false });
+    const { rack, virtualTray } = opened;
     const reader = new AsyncReader(directory);
     const desk = new Desk({
       records,
       reader,
       shelf: rack,
-      practice: practice ? practiceOf(trayDescription, tray) : null,
+      practice: practice ? practiceOf(tray, virtualTray) : null,
       practiceReason,
       practicePins: practice ? practicePins : [],
       clock,
       appVersion,
     });
-    if (practice) await seedPractice(desk, trayDescription);
+    if (practice) await seedPractice(desk, tray);
     const reception = new Reception(desk, clock);
     return {
       reception,
@@ -86,14 +82,13 @@ export async function openStation(options: StationOptions): Promise<RunningStati
       async stop() {
         reception.close();
         await desk.close();
-        await rack.stop();
-        await tray?.stop();
+        await opened?.stop();
         await reader.stop();
         records.close();
       },
     };
   } catch (error) {
-    await tray?.stop();
+    await opened?.stop();
     records.close();
     throw error;
   }
@@ -112,23 +107,6 @@ async function choose(
     if (!(error instanceof StationError) || asStationError(error).code !== 'NO_RADIO') throw error;
     return { specs: [virtual], practiceReason: 'no-radio' };
   }
-}
-
-function openers(
-  spec: RadioSpec,
-  tray: VirtualRadioProcess | null,
-  description: TrayFile,
-  clock: Clock,
-): RadioOpener[] {
-  if (spec.kind === 'replay') return [{ name: spec.name, open: () => openReplay(spec.path, clock) }];
-  if (spec.kind !== 'virtual') return [{ name: spec.name, open: () => openRadio(spec, clock) }];
-  return Array.from({ length: spec.count }, (_, index) => {
-    const name = spec.count > 1 ? `virtual:${index + 1}` : 'virtual';
-    return {
-      name,
-      open: () => openRadio({ kind: 'h4', name, path: tray?.path ?? '' }, clock, hostDisorder(description, clock)),
-    };
-  });
 }
 
 function practiceOf(tray: TrayFile, process: VirtualRadioProcess | null): Practice {

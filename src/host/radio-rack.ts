@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts';
-import { asStationError } from '../contract/errors.ts';
+import { asStationError, type StationError } from '../contract/errors.ts';
 import type { Radio } from '../radio/radio.ts';
-import type { RadioShelf, ShelfPlace } from '../station/radio-shelf.ts';
+import type { RadioShelf, ShelfPlace } from '../radio/radio-shelf.ts';
 
 /** A lost radio is tried again this often. */
 const REOPEN_EVERY_MS = 3000;
@@ -16,6 +16,7 @@ interface Place {
   readonly opener: RadioOpener;
   radio: Radio | null;
   detail: string | null;
+  error: StationError | null;
   cancel: () => void;
 }
 
@@ -28,12 +29,23 @@ export class RadioRack implements RadioShelf {
 
   constructor(openers: readonly RadioOpener[], clock: Clock) {
     this.#clock = clock;
-    this.#places = openers.map((opener) => ({ opener, radio: null, detail: null, cancel: () => undefined }));
+    this.#places = openers.map((opener) => ({
+      opener,
+      radio: null,
+      detail: null,
+      error: null,
+      cancel: () => undefined,
+    }));
   }
 
   /** Tries every radio once; those that cannot be opened stay on the list as lost. */
   async start(): Promise<void> {
     for (const place of this.#places) await this.#open(place);
+  }
+
+  /** Why those could not be opened that are not open now. */
+  lastErrors(): StationError[] {
+    return this.#places.flatMap(({ error }) => error ?? []);
   }
 
   places(): ShelfPlace[] {
@@ -57,12 +69,14 @@ export class RadioRack implements RadioShelf {
       if (this.#stopped) return await radio.stop();
       place.radio = radio;
       place.detail = null;
+      place.error = null;
       void radio.ended.then((reason) => {
         place.radio = null;
         if (reason) this.#lost(place, reason.detail || reason.code);
       });
     } catch (error) {
-      this.#lost(place, asStationError(error).message);
+      place.error = asStationError(error);
+      this.#lost(place, place.error.message);
     }
     this.#tell();
   }

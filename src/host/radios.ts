@@ -4,25 +4,19 @@ import { StationError } from '../contract/errors.ts';
 import type { TrayFile } from '../contract/tray-file.ts';
 import { readCapture } from '../diagnostics/capture-file.ts';
 import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
-import type { HciTransport } from '../radio/hci/transport.ts';
-import { openRadio, openRadioOver } from '../radio/open-radio.ts';
+import { openRadioOver } from '../radio/open-radio.ts';
 import type { CapturedPacket, Radio } from '../radio/radio.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
-import { DisorderlyTransport } from '../virtual/disorderly-transport.ts';
-import { seededRandom } from '../virtual/random.ts';
 import { ReplayTransport } from '../virtual/replay-transport.ts';
-import { type ForkTray, startVirtualTray } from './virtual-radio.ts';
+import type { ForkProgram } from './fork.ts';
+import { type HostDisorder, openOwnRadio } from './radio-process.ts';
+import { type RadioOpener, RadioRack } from './radio-rack.ts';
+import { startVirtualTray, type VirtualRadioProcess } from './virtual-radio.ts';
 
 /** What reorders on the host's side, if the tray's faults say so; it concerns the whole radio, whichever unit is named. */
-export function hostDisorder(tray: TrayFile, clock: Clock): ((transport: HciTransport) => HciTransport) | undefined {
-  const fault = tray.faults.find(({ do: act }) => act === 'host-late-data' || act === 'host-queues');
-  return fault && ((transport) => new DisorderlyTransport(transport, fault, clock, seededRandom(tray.seed)));
-}
-
-/** Radios that are open, and how to let go of all of them. */
-export interface OpenRadios {
-  readonly radios: readonly Radio[];
-  stop(): Promise<void>;
+export function hostDisorder({ faults, seed }: TrayFile): HostDisorder | null {
+  const fault = faults.find(({ do: act }) => act === 'host-late-data' || act === 'host-queues');
+  return fault ? { fault, seed } : null;
 }
 
 /** The radios that the user named, or those of the machine. @throws StationError RADIO_SPEC_INVALID, NO_RADIO */
@@ -52,36 +46,66 @@ function hciPackets(file: Buffer): CapturedPacket[] {
   return packets;
 }
 
-/** Opens radios; for virtual ones a tray is started first, once for all of them. If one fails, those before it are closed. */
+/** Radios run in processes of their own unless they are told not to: what it costs is in docs/benchmarks.md. */
+export const ISOLATE_BY_DEFAULT = true;
+
+/** How radios are opened. */
+export interface RadioOpening {
+  readonly clock: Clock;
+  /** What stands in front of virtual radios. */
+  readonly tray: TrayFile;
+  readonly fork: ForkProgram;
+  /** Each radio runs in a process of its own. */
+  readonly isolate: boolean;
+  readonly deviceLogs?: string | undefined;
+}
+
+/** Radios of a station, and what is virtual in front of them. */
+export interface OpenRadios {
+  readonly rack: RadioRack;
+  readonly virtualTray: VirtualRadioProcess | null;
+  stop(): Promise<void>;
+}
+
+/**
+ * Puts the radios into a rack; for virtual ones a tray is started first, once for all of them. With `strict` all have to open at once;
+ * else those that cannot be opened are tried again.
+ */
 export async function openRadios(
   specs: readonly RadioSpec[],
-  clock: Clock,
-  virtual: { tray: TrayFile; fork: ForkTray; deviceLogs?: string | undefined },
+  opening: RadioOpening,
+  { strict }: { readonly strict: boolean },
 ): Promise<OpenRadios> {
-  const radios: Radio[] = [];
-  const tray = specs.some((spec) => spec.kind === 'virtual') ? await startVirtualTray(virtual.tray, virtual) : null;
+  const { tray: description, fork, deviceLogs, clock } = opening;
+  const isVirtual = specs.some(({ kind }) => kind === 'virtual');
+  const virtualTray = isVirtual ? await startVirtualTray(description, { fork, deviceLogs }) : null;
+  const rack = new RadioRack(
+    specs.flatMap((spec) => openers(spec, virtualTray?.path ?? '', opening)),
+    clock,
+  );
   const stop = async () => {
-    await Promise.all(radios.map((radio) => radio.stop()));
-    await tray?.stop();
+    await rack.stop();
+    await virtualTray?.stop();
   };
   try {
-    for (const spec of specs) {
-      if (spec.kind === 'replay') {
-        radios.push(await openReplay(spec.path, clock));
-        continue;
-      }
-      if (spec.kind !== 'virtual') {
-        radios.push(await openRadio(spec, clock));
-        continue;
-      }
-      for (let i = 1; i <= spec.count; i++) {
-        const name = spec.count > 1 ? `virtual:${i}` : 'virtual';
-        radios.push(await openRadio({ kind: 'h4', name, path: tray!.path }, clock, hostDisorder(virtual.tray, clock)));
-      }
-    }
-    return { radios, stop };
+    await rack.start();
+    const missing = rack.lastErrors()[0];
+    if (strict && missing) throw missing;
+    return { rack, virtualTray, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+function openers(spec: RadioSpec, virtualPath: string, opening: RadioOpening): RadioOpener[] {
+  const { clock, fork, isolate } = opening;
+  if (spec.kind === 'replay') return [{ name: spec.name, open: () => openReplay(spec.path, clock) }];
+  const isolated = isolate ? fork : null;
+  if (spec.kind !== 'virtual') return [{ name: spec.name, open: () => openOwnRadio(spec, null, clock, isolated) }];
+  return Array.from({ length: spec.count }, (_, index) => {
+    const name = spec.count > 1 ? `virtual:${index + 1}` : 'virtual';
+    const own = { kind: 'h4', name, path: virtualPath } as const;
+    return { name, open: () => openOwnRadio(own, hostDisorder(opening.tray), clock, isolated) };
+  });
 }

@@ -1,10 +1,10 @@
-import { fork } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { StationError } from '../contract/errors.ts';
 import type { TrayFile } from '../contract/tray-file.ts';
+import type { ForkProgram } from './fork.ts';
 
 /** A virtual tray in a process of its own, and the socket at which it offers controllers. */
 export interface VirtualRadioProcess {
@@ -14,46 +14,13 @@ export interface VirtualRadioProcess {
   stop(): Promise<void>;
 }
 
-/** The process of a virtual tray as its host sees it. */
-export interface TrayProcess {
-  /** Hears what it says, `listening` first. */
-  onMessage(handler: (message: unknown) => void): void;
-  send(message: string): void;
-  /** Lets it end by itself. */
-  release(): void;
-  /** Resolves when it has ended, with what it complained of. */
-  readonly ended: Promise<string>;
-}
-
-/** Starts the command line with these arguments as a process of its own that ends with this one. */
-export type ForkTray = (args: readonly string[]) => TrayProcess;
-
-/** How a host that runs on Node starts it; `cliPath` is the command line's entry. */
-export function forkOnNode(cliPath: string): ForkTray {
-  return (args) => {
-    const child = fork(cliPath, [...args], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], detached: false });
-    let complaint = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      complaint += text;
-    });
-    return {
-      onMessage: (handler) => void child.on('message', handler),
-      send: (message) => void child.send(message),
-      release: () => {
-        if (child.connected) child.disconnect();
-      },
-      ended: new Promise((resolve) => child.once('exit', () => resolve(complaint.trim()))),
-    };
-  };
-}
-
 /**
  * Starts `virtual-tray --listen` in a child process, which ends with this one. Figures about the station are then about the station.
  * @throws StationError RADIO_UNREACHABLE when it does not start
  */
 export async function startVirtualTray(
   tray: TrayFile,
-  options: { fork: ForkTray; deviceLogs?: string | undefined },
+  options: { fork: ForkProgram; deviceLogs?: string | undefined },
 ): Promise<VirtualRadioProcess> {
   const directory = await mkdtemp(join(tmpdir(), 'dfu-station-'));
   const path = process.platform === 'win32' ? `\\\\.\\pipe\\dfu-station-${process.pid}` : join(directory, 'ether');

@@ -72,11 +72,13 @@ export interface Radio {
   readonly name: string;
   /** The controller's own address, where it is known. */
   readonly address: string | null;
+  /** How many links its controller carries, once it has refused one more; null before. */
+  readonly linkLimit: number | null;
   /** Hears advertisements until the returned function is called. Several may listen at once. */
   scan(onAdvertisement: (advertisement: Advertisement) => void): () => void;
   /**
    * Connects to a device that has been heard. MTU and all are settled when it resolves.
-   * @throws StationError CONNECT_TIMEOUT, CONNECT_FAILED, ALREADY_CONNECTED, UNIT_NOT_FOUND, RADIO_LOST, and where security is required
+   * @throws StationError CONNECT_TIMEOUT, CONNECT_FAILED, RADIO_FULL, ALREADY_CONNECTED, UNIT_NOT_FOUND, RADIO_LOST, and where security is required
    *   PAIRING_…, BOND_LOST, ENCRYPTION_FAILED
    */
   connect(address: string, options: ConnectOptions): Promise<Link>;
@@ -126,7 +128,10 @@ export interface CaptureContent {
 export interface LinkEvidence {
   /** An anomaly was seen: the seconds around now are kept. */
   mark(): void;
-  content(): CaptureContent;
+  /** Null when it is lost with the process that it was taken in. */
+  content(): Promise<CaptureContent | null>;
+  /** Nobody asks for it any more. */
+  release(): void;
 }
 
 /** A connection to one device. */

@@ -5,10 +5,11 @@ import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
 import type { BondStore, Radio } from '../radio/radio.ts';
+import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { JobWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
-import { intervalFor, LINKS_PER_RADIO, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
+import { intervalFor, MOST_LINKS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import { RadioPool } from './radio-pool.ts';
 import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
@@ -18,6 +19,8 @@ const SETTLE_MS = 2000;
 /** Once all expected units are heard, how long to listen for a second device of the same identity. */
 const DUPLICATE_WATCH_MS = 500;
 const IDENTIFY_TIMEOUT_MS = 15_000;
+/** How long a job without radios waits for one to come back. */
+const RADIO_PATIENCE_MS = 20_000;
 /** Codes for which the unit is not to blame: they end its attempts, but put it in no quarantine. */
 const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'STOPPED',
@@ -46,13 +49,12 @@ export interface JobOrder {
   readonly firmware: FirmwarePackage;
   readonly profile: ProductProfile;
   readonly driver: DfuDriver;
-  readonly radios: readonly Radio[];
+  readonly radios: RadioShelf;
   /** The allow-list; null when every unit of the product may be written. */
   readonly units: readonly ListedUnit[] | null;
   /** How many units are expected; null when that is not known. */
   readonly expected: number | null;
   readonly findTimeoutMs: number;
-  readonly linksPerRadio?: number;
   readonly practice: boolean;
   /** Units that are in quarantine, with the code that put them there. */
   readonly quarantined: ReadonlyMap<string, string>;
@@ -98,6 +100,7 @@ class JobRun {
   /** Aborts when the operator stops the job, and when it cannot go on. */
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
+  #cancelPatience: () => void = () => undefined;
   /** How many devices were heard when the last new one was, and when that was. */
   #heardCount = 0;
   #lastNewMs = 0;
@@ -108,7 +111,7 @@ class JobRun {
     this.#record = record;
     this.#emit = emit;
     this.#watch = new AirWatch(order.profile, clock);
-    this.#pool = new RadioPool(order.radios, order.linksPerRadio ?? LINKS_PER_RADIO);
+    this.#pool = new RadioPool(MOST_LINKS);
     const stop = () => this.#stop.abort(new StationError('STOPPED'));
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
@@ -121,9 +124,10 @@ class JobRun {
       job,
       practice,
       firmware: firmware.fileName,
-      radios: radios.map((radio) => radio.name),
+      radios: radios.places().flatMap(({ name, radio }) => (radio ? [name] : [])),
     });
-    for (const radio of radios) this.#attend(radio);
+    this.#attendAll();
+    const stopAttending = radios.onChange(() => this.#attendAll());
     try {
       const found = await this.#findUnits();
       this.#reportRefused();
@@ -135,18 +139,35 @@ class JobRun {
       });
       return this.#sum([...(await Promise.all(running)), ...rejected], found.code);
     } finally {
+      stopAttending();
+      this.#cancelPatience();
       this.#watch.stop();
     }
   }
 
+  /** Takes on every radio that is there: also one that comes back, or is plugged in, while the job runs. */
+  #attendAll(): void {
+    for (const { radio } of this.#order.radios.places())
+      if (radio && !this.#pool.radios.includes(radio)) this.#attend(radio);
+  }
+
   #attend(radio: Radio): void {
+    this.#cancelPatience();
+    this.#pool.add(radio);
     this.#watch.listen(radio);
     void radio.ended.then((reason) => {
       this.#watch.forget(radio);
       this.#pool.remove(radio);
       if (reason) this.#emit({ type: 'radio-lost', radio: radio.name, detail: reason.detail });
-      if (this.#pool.radios.length === 0) this.#stop.abort(reason ?? new StationError('RADIO_LOST'));
+      if (this.#pool.radios.length === 0) this.#withoutRadio(reason ?? new StationError('RADIO_LOST'));
     });
+  }
+
+  /** Without any radio the job ends; where somebody brings lost ones back, it waits a while for that. */
+  #withoutRadio(reason: StationError): void {
+    const comesBack = this.#order.radios.places().some(({ radio }) => radio === null);
+    if (!comesBack) return this.#stop.abort(reason);
+    this.#cancelPatience = this.#clock.after(RADIO_PATIENCE_MS, () => this.#stop.abort(reason));
   }
 
   /** Listens until all expected units are heard, or for as long as the order says. */
@@ -298,8 +319,8 @@ class JobRun {
   }
 
   async #upgradeUnit(unit: Unit, together: number): Promise<UnitSummary> {
-    const { profile, firmware, driver, bonds, linksPerRadio = LINKS_PER_RADIO } = this.#order;
-    const links = Math.min(linksPerRadio, Math.ceil(together / Math.max(1, this.#pool.radios.length)));
+    const { profile, firmware, driver, bonds } = this.#order;
+    const links = () => Math.min(MOST_LINKS, Math.ceil(together / Math.max(1, this.#pool.radios.length)));
     const setting: SessionSetting = {
       firmware,
       profile,
@@ -307,7 +328,7 @@ class JobRun {
       clock: this.#clock,
       watch: this.#watch,
       pool: this.#pool,
-      intervalMs: profile.link.intervalMs === 'auto' ? intervalFor(links) : profile.link.intervalMs,
+      intervalMs: () => (profile.link.intervalMs === 'auto' ? intervalFor(links()) : profile.link.intervalMs),
       bonds,
       signal: this.#stop.signal,
       emit: this.#emit,

@@ -1,5 +1,5 @@
-/** Links that one radio carries at a time, unless the job says otherwise. */
-export const LINKS_PER_RADIO = 8;
+/** The most links that are asked of one radio; what its controller really carries is learnt from it. */
+export const MOST_LINKS = 20;
 /** Long enough for interference, short enough that a restart is noticed soon. Milliseconds. */
 export const SUPERVISION_TIMEOUT_MS = 2000;
 

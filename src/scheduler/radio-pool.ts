@@ -4,44 +4,86 @@ import type { Radio } from '../radio/radio.ts';
 /** A place on a radio for one link. */
 export interface LinkPlace {
   readonly radio: Radio;
+  /** Whether the link fills the air now, or waits: for an erase, an answer, a check. */
+  fill(air: boolean): void;
+  /** The link failed: what is tried next had better be another radio. */
+  failed(): void;
   release(): void;
 }
 
+/** A radio that would do for a unit, and how loud it hears it, in dBm. */
+export interface Candidate {
+  readonly radio: Radio;
+  readonly rssi: number;
+}
+
 interface Waiter {
+  readonly unit: string;
   readonly urgent: boolean;
-  /** Radios that will do, the best first. */
-  readonly candidates: () => readonly Radio[];
+  readonly candidates: () => readonly Candidate[];
   readonly take: (place: LinkPlace) => void;
 }
 
+interface Shared {
+  /** Whether each of its links fills the air. */
+  readonly links: Map<LinkPlace, boolean>;
+  /** Failures lately: halved by each success. */
+  failures: number;
+}
+
+/** What a link that only waits takes of the air, against one that fills it. */
+const WAITING_SHARE = 0.1;
+/** Below this a unit's packets begin to be lost; each further so many dB are worth as much as another link. */
+const WEAK_DBM = -75;
+const DB_PER_LINK = 5;
+/** What a failure on a radio, and one with this very unit, weigh. */
+const FAILURE_WEIGHT = 0.5;
+const OWN_FAILURE_WEIGHT = 2;
+
 /**
- * Shares the radios' links among units. A place is held only while a unit is connected: one that reboots leaves it to others, and
- * comes back before units that have not begun.
+ * Shares the radios' links among units. A unit goes where the most air is free: links that fill it count whole, links that wait little,
+ * a weak signal and what failed before count against a radio. A place is held only while a unit is connected: one that reboots leaves it
+ * to others, and comes back before units that have not begun. How many links a controller carries is learnt from it.
  */
 export class RadioPool {
-  readonly #linksPerRadio: number;
-  readonly #used = new Map<Radio, number>();
+  readonly #mostLinks: number;
+  readonly #shared = new Map<Radio, Shared>();
   readonly #waiters: Waiter[] = [];
+  /** How often a unit has failed on a radio. */
+  readonly #unitFailures = new Map<string, Map<Radio, number>>();
 
-  constructor(radios: readonly Radio[], linksPerRadio: number) {
-    this.#linksPerRadio = linksPerRadio;
-    for (const radio of radios) this.#used.set(radio, 0);
+  constructor(mostLinks: number) {
+    this.#mostLinks = mostLinks;
   }
 
   get radios(): Radio[] {
-    return [...this.#used.keys()];
+    return [...this.#shared.keys()];
+  }
+
+  /** A radio is there. */
+  add(radio: Radio): void {
+    if (this.#shared.has(radio)) return;
+    this.#shared.set(radio, { links: new Map(), failures: 0 });
+    this.serve();
   }
 
   /** A radio is gone. */
   remove(radio: Radio): void {
-    this.#used.delete(radio);
+    this.#shared.delete(radio);
+    for (const failures of this.#unitFailures.values()) failures.delete(radio);
   }
 
   /** Waits for a place on one of the candidates, `urgent` ones before the others. */
-  acquire(candidates: () => readonly Radio[], urgent: boolean, signal: AbortSignal): Promise<LinkPlace> {
+  acquire(
+    unit: string,
+    candidates: () => readonly Candidate[],
+    urgent: boolean,
+    signal: AbortSignal,
+  ): Promise<LinkPlace> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const waiter: Waiter = {
+        unit,
         urgent,
         candidates,
         take: (place) => {
@@ -63,15 +105,29 @@ export class RadioPool {
   /** Gives free places to those who wait; call it when candidates may have changed. */
   serve(): void {
     for (const waiter of [...this.#waiters]) {
-      const free = waiter
-        .candidates()
-        .filter((radio) => (this.#used.get(radio) ?? this.#linksPerRadio) < this.#linksPerRadio);
-      const radio = free.toSorted((a, b) => this.#used.get(a)! - this.#used.get(b)!)[0];
-      if (!radio) continue;
+      const free = waiter.candidates().filter(({ radio }) => this.#hasRoom(radio));
+      const best = free
+        .map((candidate) => ({ radio: candidate.radio, cost: this.#cost(waiter.unit, candidate) }))
+        .toSorted((a, b) => a.cost - b.cost)[0];
+      if (!best) continue;
       this.#drop(waiter);
-      this.#used.set(radio, this.#used.get(radio)! + 1);
-      waiter.take({ radio, release: this.#releaser(radio) });
+      waiter.take(this.#place(waiter.unit, best.radio));
     }
+  }
+
+  #hasRoom(radio: Radio): boolean {
+    const shared = this.#shared.get(radio);
+    return shared !== undefined && shared.links.size < Math.min(this.#mostLinks, radio.linkLimit ?? this.#mostLinks);
+  }
+
+  /** What it would cost to put the unit there, in links that fill the air. */
+  #cost(unit: string, { radio, rssi }: Candidate): number {
+    const { links, failures } = this.#shared.get(radio)!;
+    const air = [...links.values()].reduce((total, fills) => total + (fills ? 1 : WAITING_SHARE), 0);
+    const weakness = Math.max(0, WEAK_DBM - rssi) / DB_PER_LINK;
+    const own = this.#unitFailures.get(unit)?.get(radio) ?? 0;
+    // Among equals the one with the fewest links, whatever they do.
+    return air + weakness + failures * FAILURE_WEIGHT + own * OWN_FAILURE_WEIGHT + links.size / 1000;
   }
 
   #drop(waiter: Waiter): void {
@@ -79,14 +135,28 @@ export class RadioPool {
     if (index >= 0) this.#waiters.splice(index, 1);
   }
 
-  #releaser(radio: Radio): () => void {
-    let held = true;
-    return () => {
-      if (!held) return;
-      held = false;
-      const used = this.#used.get(radio);
-      if (used !== undefined) this.#used.set(radio, used - 1);
-      this.serve();
+  #place(unit: string, radio: Radio): LinkPlace {
+    const place: LinkPlace = {
+      radio,
+      fill: (air) => {
+        const shared = this.#shared.get(radio);
+        if (shared?.links.has(place)) shared.links.set(place, air);
+      },
+      failed: () => {
+        const shared = this.#shared.get(radio);
+        if (shared) shared.failures += 1;
+        const failures = this.#unitFailures.get(unit) ?? new Map<Radio, number>();
+        failures.set(radio, (failures.get(radio) ?? 0) + 1);
+        this.#unitFailures.set(unit, failures);
+      },
+      release: () => {
+        const shared = this.#shared.get(radio);
+        if (!shared?.links.delete(place)) return;
+        shared.failures /= 2;
+        this.serve();
+      },
     };
+    this.#shared.get(radio)!.links.set(place, false);
+    return place;
   }
 }

@@ -7,13 +7,13 @@ import { packCapture } from '../diagnostics/capture-file.ts';
 import { judgeOrder, type SeenValue } from '../diagnostics/order-verdict.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
-import type { BondStore, Link, LinkFacts, Radio, SecurityPolicy } from '../radio/radio.ts';
+import type { BondStore, CaptureContent, Link, LinkFacts, Radio, SecurityPolicy } from '../radio/radio.ts';
 import { PassingBonds } from '../records/bond-store.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
 import type { AirWatch, HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
 import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
-import type { LinkPlace, RadioPool } from './radio-pool.ts';
+import type { Candidate, LinkPlace, RadioPool } from './radio-pool.ts';
 import { type FrameRecord, RecordedLink } from './recorded-link.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
@@ -55,7 +55,8 @@ export interface SessionSetting {
   readonly clock: Clock;
   readonly watch: AirWatch;
   readonly pool: RadioPool;
-  readonly intervalMs: number;
+  /** The connection interval that suits what the radios carry now. */
+  readonly intervalMs: () => number;
   /** Where bonds are kept for good. */
   readonly bonds: BondStore;
   readonly signal: AbortSignal;
@@ -88,6 +89,8 @@ export class UnitSession {
   #facts: LinkFacts | null = null;
   #rssi: number | null = null;
   #connects = 0;
+  /** The unit was told to restart: that its link ends is no failure. */
+  #restarting = false;
   readonly #uploads: UploadFigures[] = [];
   readonly #signal: [number, number][] = [];
   readonly #anomalies: OrderAnomaly[] = [];
@@ -135,8 +138,9 @@ export class UnitSession {
     const result = { ...ended, quarantined };
     // Left open, the attempt is closed as interrupted at the next start: an outcome with gaps in its record is none.
     this.#unrecorded.signal.throwIfAborted();
-    const verdict = this.#verdict();
-    this.#keepCapture(result.outcome);
+    const captures = await this.#captures(result.outcome);
+    const verdict = this.#verdict(captures);
+    this.#keepCapture(captures);
     const { outcome, code, detail, images, bytes, uploadMs, resumedFrom } = result;
     const last = this.#uploads.at(-1);
     this.#record.finish(
@@ -210,7 +214,10 @@ export class UnitSession {
       signal,
       connect: (withinMs) => this.#connect(withinMs),
       step: (name, work) => this.#step(name, work),
-      progress: (image, bytes, totalBytes) => emit({ type: 'progress', unit, image, bytes, totalBytes }),
+      progress: (image, bytes, totalBytes) => {
+        this.#place?.fill(true);
+        emit({ type: 'progress', unit, image, bytes, totalBytes });
+      },
       slots: (when, slots) => this.#write(() => this.#record.slots(when, slots.map(slotRecord))),
       anomaly: (anomaly) => {
         this.#anomalies.push(anomaly);
@@ -218,6 +225,7 @@ export class UnitSession {
         this.#write(() => this.#record.anomaly(anomaly));
       },
       uploaded: (upload) => {
+        this.#place?.fill(false);
         this.#uploads.push(upload);
         this.#facts = this.#link?.facts() ?? this.#facts;
       },
@@ -234,22 +242,30 @@ export class UnitSession {
     if (story.seen.length < MAX_SEEN) story.seen.push({ uuid, value: bytes });
   }
 
-  #verdict(): OrderVerdict | null {
-    const { fus, capture } = this.#setting.profile;
+  /** What crossed HCI on each link, taken out of memory once; null where the profile wants none, or there is none. */
+  async #captures(outcome: Outcome): Promise<readonly (CaptureContent | null)[]> {
+    const { capture } = this.#setting.profile;
+    const wrong = outcome === 'fail' || outcome === 'error' || this.#anomalies.length > 0;
+    const wanted = capture === 'always' || (capture === 'on-anomaly' && wrong);
+    return Promise.all(
+      this.#stories.map(async ({ link }) => {
+        const content = wanted ? ((await link.evidence?.content()) ?? null) : null;
+        link.evidence?.release();
+        return content;
+      }),
+    );
+  }
+
+  #verdict(captures: readonly (CaptureContent | null)[]): OrderVerdict | null {
+    const { fus } = this.#setting.profile;
     if (!fus) return null;
-    const links = this.#stories.map(({ link, seen }) => ({
-      seen,
-      capture: capture === 'never' ? null : (link.evidence?.content() ?? null),
-    }));
+    const links = this.#stories.map(({ seen }, index) => ({ seen, capture: captures[index] ?? null }));
     return judgeOrder(fus, this.#anomalies, links);
   }
 
-  /** The capture is kept with what went wrong, or as the profile says. */
-  #keepCapture(outcome: Outcome): void {
-    const { capture } = this.#setting.profile;
-    const wrong = outcome === 'fail' || outcome === 'error' || this.#anomalies.length > 0;
-    if (capture === 'never' || (capture === 'on-anomaly' && !wrong)) return;
-    const contents = this.#stories.flatMap(({ link }) => link.evidence?.content() ?? []);
+  /** What was taken is kept with the attempt. */
+  #keepCapture(captures: readonly (CaptureContent | null)[]): void {
+    const contents = captures.flatMap((content) => content ?? []);
     const packets = contents.flatMap((content) => content.packets);
     const leftOut = contents.reduce((sum, content) => sum + content.leftOut, 0);
     if (packets.length > 0) this.#write(() => this.#record.capture(packCapture(packets), packets.length, leftOut));
@@ -268,6 +284,7 @@ export class UnitSession {
     const { clock, emit } = this.#setting;
     emit({ type: 'step', unit: this.#unit.serial, step: name });
     const startedMs = clock.now();
+    this.#restarting = name === 'reset';
     try {
       const value = await work();
       this.#write(() => this.#record.step(name, startedMs, null));
@@ -286,9 +303,12 @@ export class UnitSession {
       try {
         return await this.#connectOnce(Math.max(until - clock.now(), 0));
       } catch (error) {
+        const full = error instanceof StationError && error.code === 'RADIO_FULL';
+        if (!full) this.#place?.failed();
         await this.#letGo();
         const again = error instanceof StationError && error.retryable && error.code !== 'UNIT_NOT_FOUND';
-        if (!again || attempt >= CONNECT_TRIES || clock.now() >= until) throw error;
+        if (full) attempt -= 1;
+        else if (!again || attempt >= CONNECT_TRIES || clock.now() >= until) throw error;
       }
     }
   }
@@ -298,14 +318,14 @@ export class UnitSession {
     const device = await watch.until(() => this.#find(), withinMs, signal);
     if (!device)
       throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
-    this.#place = await pool.acquire(() => this.#candidates(), this.#connects > 0, signal);
+    this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
     const radio = this.#place.radio;
     this.#radio = radio;
     // Its address may have changed while it waited for a place.
     const { address, heard } = this.#find() ?? device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
     const link = await radio.connect(address, {
-      intervalMs,
+      intervalMs: intervalMs(),
       supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
       timeoutMs: CONNECT_TIMEOUT_MS,
       phy: profile.link.phy === '1M' ? '1M' : '2M',
@@ -318,7 +338,8 @@ export class UnitSession {
     const place = this.#place;
     emit({ type: 'linked', unit: this.#unit.serial, radio: radio.name, address, rssi: this.#rssi });
     const stopWatching = this.#watchSignal(link);
-    void link.ended.then(() => {
+    void link.ended.then((reason) => {
+      if (reason.code === 'LINK_LOST' && !this.#restarting) place.failed();
       stopWatching();
       if (this.#link === link) this.#unit.heardSinceMs = clock.now();
       place.release();
@@ -372,14 +393,14 @@ export class UnitSession {
       .filter((device) => [...device.heard.values()].some(({ atMs }) => atMs >= earliestMs));
   }
 
-  /** Radios that hear the unit, those that did so lately, the loudest first. */
-  #candidates(): Radio[] {
+  /** Radios that hear the unit, those that did so lately. */
+  #candidates(): Candidate[] {
     const device = latest(this.#heard(HEARD_RECENTLY_MS)) ?? latest(this.#heard(Number.POSITIVE_INFINITY));
     if (!device) return [];
     const now = this.#setting.clock.now();
     const heard = [...device.heard].filter(([, { atMs }]) => atMs >= this.#unit.heardSinceMs);
     const recently = heard.filter(([, { atMs }]) => now - atMs < HEARD_RECENTLY_MS);
-    return (recently.length > 0 ? recently : heard).sort(([, a], [, b]) => b.rssi - a.rssi).map(([radio]) => radio);
+    return (recently.length > 0 ? recently : heard).map(([radio, { rssi }]) => ({ radio, rssi }));
   }
 
   /** Before anything is written: the identity that the device itself reports, and its battery. */
@@ -414,8 +435,11 @@ export class UnitSession {
   }
 
   async #letGo(): Promise<void> {
-    this.#facts = this.#link?.facts() ?? this.#facts;
     await this.#link?.disconnect();
+    const last = this.#link?.facts() ?? null;
+    // What the upload had tells more than a short link after it; what the security came to, the last link tells.
+    if (last)
+      this.#facts = this.#facts && this.#uploads.length > 0 ? { ...this.#facts, security: last.security } : last;
     this.#link = null;
     this.#recorded = null;
     this.#place?.release();

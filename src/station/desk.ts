@@ -12,6 +12,7 @@ import {
   type Welcome,
 } from '../contract/commands.ts';
 import { StationError } from '../contract/errors.ts';
+import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { AsyncReader } from '../records/async-reader.ts';
 import { ChangeLog } from '../records/change-log.ts';
 import { LibraryStore } from '../records/library-store.ts';
@@ -22,7 +23,7 @@ import { Comparisons } from './comparisons.ts';
 import { attachEvidence } from './evidence.ts';
 import { Library } from './library.ts';
 import { People } from './people.ts';
-import type { Practice, RadioShelf } from './radio-shelf.ts';
+import type { Practice } from './practice.ts';
 import { TrayFloor } from './tray-floor.ts';
 import { Uploads } from './uploads.ts';
 

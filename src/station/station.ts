@@ -7,7 +7,7 @@ import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
 import { fusDriver } from '../protocols/fus/fus-driver.ts';
 import { smpDriver } from '../protocols/smp/smp-driver.ts';
-import type { Radio } from '../radio/radio.ts';
+import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { runJob } from '../scheduler/job-runner.ts';
 
@@ -29,7 +29,7 @@ export interface StationJob {
 
 /** What a station is made of: it is handed its radios and its records, and builds neither. */
 export interface StationParts {
-  readonly radios: readonly Radio[];
+  readonly radios: RadioShelf;
   readonly records: RecordWriter;
   readonly clock: Clock;
   readonly practice: boolean;
@@ -51,7 +51,7 @@ export class Station {
   async run(order: StationJob, signal: AbortSignal, emit: (event: JobEvent) => void): Promise<JobSummary> {
     const { radios, records, clock, practice, appVersion } = this.#parts;
     const { job, profile, firmware } = order;
-    if (radios.length === 0) throw new StationError('NO_RADIO');
+    if (!radios.places().some(({ radio }) => radio)) throw new StationError('NO_RADIO');
     checkOrder(profile, firmware);
     const record = records.openJob({
       name: job.job,

@@ -4,12 +4,13 @@ import { asStationError, type ErrorCode, StationError } from '../contract/errors
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { readLabel } from '../contract/label.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
+import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from '../scheduler/air-watch.ts';
 import { identifyDevice } from '../scheduler/identify.ts';
 import type { BoardStore } from './board-store.ts';
 import type { Library, ReadyOrder } from './library.ts';
-import type { Practice, RadioShelf } from './radio-shelf.ts';
+import type { Practice } from './practice.ts';
 import { drivers, Station } from './station.ts';
 
 const AIR_EVERY_MS = 1000;
@@ -277,8 +278,8 @@ export class TrayFloor {
     repeats: ReadonlyMap<string, { attemptId: string; number: number }>,
   ): void {
     const { order, profile, firmware } = this.#current();
-    const radios = this.#parts.shelf.places().flatMap(({ radio }) => radio ?? []);
-    if (radios.length === 0) throw new StationError('NO_RADIO');
+    const radios = this.#parts.shelf;
+    if (!radios.places().some(({ radio }) => radio)) throw new StationError('NO_RADIO');
     this.#stopWatching();
     this.#uploads.clear();
     this.#begin(units);
@@ -529,7 +530,8 @@ export class TrayFloor {
   #showRadios(): void {
     const radios = this.#parts.shelf.places().map(({ name, radio, detail }): RadioState => {
       const links = this.#board.tiles.filter((tile) => tile.radio === name).length;
-      return { name, state: radio ? 'ready' : 'lost', address: radio?.address ?? null, links, detail };
+      const linkLimit = radio?.linkLimit ?? null;
+      return { name, state: radio ? 'ready' : 'lost', address: radio?.address ?? null, links, linkLimit, detail };
     });
     if (JSON.stringify(radios) !== JSON.stringify(this.#board.head.radios)) this.#board.setHead({ radios });
   }

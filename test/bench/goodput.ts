@@ -10,7 +10,7 @@ import {
 } from '../../src/radio/perfect-sender.ts';
 import { intervalFor } from '../../src/scheduler/link-plan.ts';
 import { testFirmware } from '../support/virtual-station.ts';
-import { atLeast, type Figure } from './figure.ts';
+import { atLeast, atMost, type Figure } from './figure.ts';
 import { benchProduct, FRAME_BYTES, fusProfile, openRig, profile, runJob } from './rig.ts';
 
 const IMAGE_BYTES = 500_000;
@@ -39,6 +39,7 @@ interface Conditions {
   readonly units: number;
   readonly radios: number;
   readonly product?: ProductProfile;
+  readonly isolate?: boolean;
 }
 
 /** Encrypted links, an interval of one's own, or 1M. */
@@ -46,9 +47,13 @@ function secured(link: z.input<typeof productFile>['link'] = {}): ProductProfile
   return productFile.parse({ ...benchProduct, security: 'just-works', link });
 }
 
-async function measure({ units, radios, product = profile }: Conditions): Promise<number[]> {
+async function measure({ units, radios, product = profile, isolate = false }: Conditions): Promise<number[]> {
   const security = product.security === 'just-works' ? ('both' as const) : ('none' as const);
-  const rig = await openRig({ units, device: { protocol: product.protocol, slotKiB: 1024, security } }, radios);
+  const rig = await openRig(
+    { units, device: { protocol: product.protocol, slotKiB: 1024, security } },
+    radios,
+    isolate,
+  );
   const tracks = new Map<string, Track>();
   const onEvent = (event: JobEvent) => {
     if (event.type !== 'progress') return;
@@ -120,6 +125,28 @@ export async function eightUnits(): Promise<Figure[]> {
 export async function fourRadios(): Promise<Figure[]> {
   const rate = sum(await measure({ units: 16, radios: 4, product: secured() }));
   return [atLeast('four radios, four units each, encrypted', rate, 4 * limit(4, secured()), 0.95, 'B/s')];
+}
+
+const TURNS = 2;
+
+/** Radios in processes of their own against the same in this one. */
+export async function isolation(): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const [units, radios] of [
+    [1, 1],
+    [8, 1],
+    [16, 4],
+  ] as const) {
+    // In turn, and the best of each: what one of them loses to the machine's other work says nothing of the two.
+    let here = 0;
+    let apart = 0;
+    for (let turn = 0; turn < TURNS; turn++) {
+      here = Math.max(here, sum(await measure({ units, radios, product: secured() })));
+      apart = Math.max(apart, sum(await measure({ units, radios, product: secured(), isolate: true })));
+    }
+    figures.push(atMost(`in this process / isolated, ${units} units, ${radios} radios`, here, apart, 1.03, 'B/s'));
+  }
+  return figures;
 }
 
 /** FUS of the reference profile: one unit, and eight on one radio. */

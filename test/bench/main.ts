@@ -4,7 +4,7 @@ import { cpus } from 'node:os';
 import { textTable } from '../../src/diagnostics/text-table.ts';
 import { capture, cpu, frameLog, memory } from './cost.ts';
 import type { Figure } from './figure.ts';
-import { eightUnits, fourRadios, fus, oneUnit } from './goodput.ts';
+import { eightUnits, fourRadios, fus, isolation, oneUnit } from './goodput.ts';
 import { history } from './history.ts';
 import { order } from './order.ts';
 import { firstTile, screen } from './screen.ts';
@@ -13,6 +13,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'one-unit': oneUnit,
   'eight-units': eightUnits,
   'four-radios': fourRadios,
+  isolation,
   fus,
   order,
   cpu,

@@ -8,9 +8,11 @@ import type { JobEvent, JobSummary } from '../../src/contract/job-events.ts';
 import { type ProductProfile, productFile } from '../../src/contract/product-file.ts';
 import { trayFile } from '../../src/contract/tray-file.ts';
 import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
-import { forkOnNode, startVirtualTray } from '../../src/host/virtual-radio.ts';
-import { openRadio } from '../../src/radio/open-radio.ts';
+import { forkOnNode } from '../../src/host/fork.ts';
+import { openOwnRadio } from '../../src/host/radio-process.ts';
+import { startVirtualTray } from '../../src/host/virtual-radio.ts';
 import type { Radio } from '../../src/radio/radio.ts';
+import { fixedShelf } from '../../src/radio/radio-shelf.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
 import { Station } from '../../src/station/station.ts';
 
@@ -37,11 +39,12 @@ export const fusProfile = productFile.parse({
 });
 
 /** A virtual tray in a process of its own, with so many radios. Released by `using`. */
-export async function openRig(tray: z.input<typeof trayFile>, radioCount: number): Promise<Rig> {
+export async function openRig(tray: z.input<typeof trayFile>, radioCount: number, isolate = false): Promise<Rig> {
   const child = await startVirtualTray(trayFile.parse(tray), { fork: forkOnNode(cliPath) });
   const radios: Radio[] = [];
   for (let i = 1; i <= radioCount; i++) {
-    radios.push(await openRadio({ kind: 'h4', name: `virtual:${i}`, path: child.path }, systemClock));
+    const spec = { kind: 'h4', name: `virtual:${i}`, path: child.path } as const;
+    radios.push(await openOwnRadio(spec, null, systemClock, isolate ? forkOnNode(cliPath) : null));
   }
   const directory = mkdtempSync(join(tmpdir(), 'dfu-bench-'));
   return {
@@ -74,7 +77,7 @@ export async function runJob(
   const records = new RecordWriter(rig.directory, systemClock);
   try {
     const station = new Station({
-      radios: rig.radios,
+      radios: fixedShelf(rig.radios),
       records,
       clock: systemClock,
       practice: true,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { serveApp } from '../../electron/app-protocol.ts';
 import { type Busy, blockQuit, keepAwake } from '../../electron/busy-guard.ts';
-import { forkOnElectron } from '../../electron/fork-tray.ts';
+import { forkOnElectron } from '../../electron/fork-program.ts';
 import { acceptWindows } from '../../electron/ipc-port.ts';
 import { sealerOf } from '../../electron/safe-keys.ts';
 import { confineContents, denyPermissions, isOwnAddress } from '../../electron/security.ts';
@@ -47,7 +47,7 @@ function busyStation(): Busy & { set(busy: boolean): void } {
 
 const program = '/opt/dfu-station/program';
 // Radios that lead nowhere: the station starts, and keeps trying them.
-const args = ['--radio', 'h4:unix:/nowhere'];
+const args = ['--no-isolate', '--radio', 'h4:unix:/nowhere'];
 
 describe('the desktop program', () => {
   test('is sandboxed, isolated and on its own scheme, and opens one window on its own screens', async () => {
@@ -326,5 +326,5 @@ test('a virtual tray runs in a utility process and is told what a child process 
   child.stderr.emit('data', Buffer.from('oh no\n'));
   tray.release();
   expect([heard, child.posted, await tray.ended]).toEqual([['listening'], ['next-tray'], 'oh no']);
-  expect(forked).toMatchObject([['cli.js', ['virtual-tray'], { serviceName: 'virtual tray' }]]);
+  expect(forked).toMatchObject([['cli.js', ['virtual-tray'], { serviceName: 'virtual-tray' }]]);
 });

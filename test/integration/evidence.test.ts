@@ -8,6 +8,7 @@ import { systemClock } from '../../src/clock.ts';
 import { productFile } from '../../src/contract/product-file.ts';
 import { readCapture, unpackCapture, writeBtsnoop, writePcapng } from '../../src/diagnostics/capture-file.ts';
 import { openReplay } from '../../src/host/radios.ts';
+import { fixedShelf } from '../../src/radio/radio-shelf.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
 import { Station } from '../../src/station/station.ts';
@@ -162,7 +163,13 @@ test('a capture played back under noble is a test: the same upgrade, the same di
     identity: { from: 'name', pattern: '^DFU-(.+)$' },
   });
   try {
-    const again = new Station({ radios: [radio], records, clock: systemClock, practice: true, appVersion: 'test' });
+    const again = new Station({
+      radios: fixedShelf([radio]),
+      records,
+      clock: systemClock,
+      practice: true,
+      appVersion: 'test',
+    });
     const firmware = await testFirmware(30_000);
     const signal = new AbortController().signal;
     const summary = await again.run({ job: { job: 'replay' }, profile, firmware, units: 1 }, signal, () => undefined);

@@ -93,7 +93,7 @@ describe('a capture file', () => {
 describe("a link's capture", () => {
   const large = Buffer.alloc(1000);
 
-  test('keeps its beginning, its end and the seconds around an anomaly, and never more than its bounds', () => {
+  test('keeps its beginning, its end and the seconds around an anomaly, and never more than its bounds', async () => {
     const capture = new LinkCapture();
     let marked = 0;
     for (let second = 0; second < 60; second++) {
@@ -105,7 +105,7 @@ describe("a link's capture", () => {
         }
       }
     }
-    const { packets: kept, leftOut } = capture.content();
+    const { packets: kept, leftOut } = await capture.content();
     const numbers = new Set(kept.map(({ number }) => number));
     expect(numbers.has(0)).toBe(true);
     expect(numbers.has(60 * 200 - 1)).toBe(true);

@@ -7,8 +7,8 @@ import { type Clock, systemClock } from '../../src/clock.ts';
 import type { BoardChange } from '../../src/contract/board.ts';
 import { ChannelClient, type ChannelListener, type Port } from '../../src/contract/channel.ts';
 import { trayFile } from '../../src/contract/tray-file.ts';
+import { forkOnNode } from '../../src/host/fork.ts';
 import { openStation, type RunningStation } from '../../src/host/open-station.ts';
-import { forkOnNode } from '../../src/host/virtual-radio.ts';
 
 const cliPath = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
@@ -30,7 +30,7 @@ export async function openTestStation(
     data,
     tray: trayFile.parse({ units: 8, speed: 8, device: { bootMs: 500 }, ...tray }),
     clock,
-    forkTray: forkOnNode(cliPath),
+    fork: forkOnNode(cliPath),
   });
   return {
     ...station,

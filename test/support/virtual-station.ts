@@ -13,9 +13,10 @@ import { type TrayFile, trayFile } from '../../src/contract/tray-file.ts';
 import { buildImage } from '../../src/firmware/build-image.ts';
 import { type FirmwarePackage, parseFirmware } from '../../src/firmware/firmware-package.ts';
 import { parseVersion } from '../../src/firmware/mcuboot-image.ts';
+import { openOwnRadio } from '../../src/host/radio-process.ts';
 import { hostDisorder } from '../../src/host/radios.ts';
-import { openRadio } from '../../src/radio/open-radio.ts';
 import type { Radio } from '../../src/radio/radio.ts';
+import { fixedShelf } from '../../src/radio/radio-shelf.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
 import { Station } from '../../src/station/station.ts';
@@ -102,11 +103,17 @@ export class VirtualStation {
     try {
       for (let i = 0; i < this.#radioCount; i++) {
         const path = await this.#wire();
-        const disorder = hostDisorder(this.#description, fastClock);
-        radios.push(await openRadio({ kind: 'h4', name: `radio ${i + 1}`, path }, fastClock, disorder));
+        const disorder = hostDisorder(this.#description);
+        radios.push(await openOwnRadio({ kind: 'h4', name: `radio ${i + 1}`, path }, disorder, fastClock, null));
       }
       const practice = options.practice ?? false;
-      const station = new Station({ radios, records, clock: fastClock, practice, appVersion: 'test' });
+      const station = new Station({
+        radios: fixedShelf(radios),
+        records,
+        clock: fastClock,
+        practice,
+        appVersion: 'test',
+      });
       return await station.run(
         {
           job: jobFile.parse({ job: 'WO-1', ...options.job }),

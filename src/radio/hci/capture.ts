@@ -50,7 +50,11 @@ export class LinkCapture implements LinkEvidence {
     this.#pinUntilUs = this.#latestUs + AROUND_US;
   }
 
-  content(): CaptureContent {
+  release(): void {
+    // Let go of with the link.
+  }
+
+  async content(): Promise<CaptureContent> {
     const ring = this.#ring.slice(this.#ringFrom);
     const first = ring[0]?.number ?? Number.POSITIVE_INFINITY;
     const packets = [...this.#head, ...this.#pinned.filter(({ number }) => number < first), ...ring];

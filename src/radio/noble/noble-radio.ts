@@ -25,6 +25,9 @@ const LOCAL_HOST_TERMINATED = 0x16;
 /** The link is encrypted when the device wants it, and nothing is kept of it. */
 const ONLY_WHEN_WANTED: SecurityPolicy = { required: false, bonds: null, pairAgain: true };
 
+/** Connection Limit Exceeded, and rejected for limited resources (Vol 1 Part F). */
+const NO_ROOM = new Set([0x09, 0x0d]);
+
 /** noble knows its transports by number only. */
 let nextDeviceId = 1000;
 
@@ -59,6 +62,7 @@ class NobleRadio implements Radio {
   readonly #securities = new Map<number, LinkSecurityManager>();
   readonly #listeners = new Set<(advertisement: Advertisement) => void>();
   readonly #heardAt = new Map<string, number>();
+  #linkLimit: number | null = null;
   #noble: Noble | null = null;
   #bindings: NobleBindings | null = null;
   #settleEnded: (reason: StationError | null) => void = () => undefined;
@@ -90,6 +94,10 @@ class NobleRadio implements Radio {
 
   get address(): string | null {
     return this.#host.address || null;
+  }
+
+  get linkLimit(): number | null {
+    return this.#linkLimit;
   }
 
   async start(): Promise<void> {
@@ -272,6 +280,10 @@ class NobleRadio implements Radio {
         options.signal,
       );
       if (typeof outcome !== 'number') return outcome;
+      if (NO_ROOM.has(outcome)) {
+        this.#linkLimit = Math.max(1, this.#links.size);
+        throw new StationError('RADIO_FULL', `${this.#links.size} links`, { retryable: true });
+      }
       throw new StationError('CONNECT_FAILED', `${address}: HCI status 0x${outcome.toString(16)}`, { retryable: true });
     } catch (error) {
       if (!this.#over) await this.#cancelConnect(peripheral, complete);

@@ -53,6 +53,8 @@ class SystemRadio implements Radio {
     };
   }
 
+  readonly linkLimit = null;
+
   async connect(address: string, options: ConnectOptions): Promise<Link> {
     if (options.security?.required) throw new StationError('SECURITY_UNSUPPORTED', this.name);
     const peripheral = this.#heard.get(address);

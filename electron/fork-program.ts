@@ -1,5 +1,5 @@
 import type { UtilityProcess } from 'electron';
-import type { ForkTray } from '../src/host/virtual-radio.ts';
+import type { ForkProgram } from '../src/host/fork.ts';
 
 /** What is needed of Electron to start a process of its own. */
 export interface UtilityFork {
@@ -10,12 +10,12 @@ export interface UtilityFork {
   ): UtilityProcess;
 }
 
-/** Starts virtual trays as utility processes: the packaged program cannot run as Node. */
-export function forkOnElectron(utilityProcess: UtilityFork, cliPath: string): ForkTray {
+/** Starts virtual trays and radios as utility processes: the packaged program cannot run as Node. */
+export function forkOnElectron(utilityProcess: UtilityFork, cliPath: string): ForkProgram {
   return (args) => {
     const child = utilityProcess.fork(cliPath, [...args], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      serviceName: 'virtual tray',
+      serviceName: args[0] ?? 'DFU Station',
     });
     let complaint = '';
     child.stderr?.on('data', (chunk: Buffer) => {
@@ -25,6 +25,7 @@ export function forkOnElectron(utilityProcess: UtilityFork, cliPath: string): Fo
       onMessage: (handler) => void child.on('message', handler),
       send: (message) => child.postMessage(message),
       release: () => void child.kill(),
+      kill: () => void child.kill(),
       ended: new Promise((resolve) => child.once('exit', () => resolve(complaint.trim()))),
     };
   };
