@@ -5,6 +5,7 @@ import { systemClock } from '../clock.ts';
 import { asStationError, type ErrorCode } from '../contract/errors.ts';
 import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
 import { openRadio } from '../radio/open-radio.ts';
+import type { Radio } from '../radio/radio.ts';
 import { parseRadioSpec } from '../radio/radio-spec.ts';
 import { RecordReader } from '../records/record-reader.ts';
 
@@ -21,7 +22,7 @@ export interface Finding {
 
 /** Looks at everything a run needs and changes nothing. */
 export async function examine(directory: string, radios: readonly string[]): Promise<Finding[]> {
-  return [runtime(), ...(await radioFindings(radios)), await disk(directory), records(directory)];
+  return [runtime(), ...(await radioFindings(radios)), await disk(directory), records(directory), bondKeys()];
 }
 
 function runtime(): Finding {
@@ -50,11 +51,28 @@ async function tryRadio(text: string): Promise<Finding> {
       return { check, ok: true, code: null, detail: 'virtual radios need nothing' };
     const radio = await openRadio(spec, systemClock);
     await radio.stop();
-    return { check, ok: true, code: null, detail: `controller ${radio.address ?? 'of the system'}` };
+    return { check, ok: true, code: null, detail: controllerText(radio) };
   } catch (error) {
     const { code, message } = asStationError(error);
     return { check, ok: false, code, detail: message };
   }
+}
+
+function controllerText({ address, controller, linkLimit }: Radio): string {
+  if (!controller) return 'controller of the system';
+  const { aclBuffers, aclOctets, encryption, dataLength, phy2M } = controller;
+  const can = [encryption && 'encryption', dataLength && 'long packets', phy2M && '2M'].filter(
+    (each) => each !== false,
+  );
+  const links = linkLimit === null ? 'how many links it carries shows when it refuses one' : `${linkLimit} links`;
+  return `controller ${address}, ${aclBuffers} buffers of ${aclOctets} octets, ${can.join(', ') || 'no long packets, no 2M'}; ${links}`;
+}
+
+/** The command line has no key store to seal with; the desktop program has. */
+function bondKeys(): Finding {
+  const detail =
+    'kept bonds (bond: keep) lie in the data directory as they are; the desktop program seals them by the key store of the system';
+  return { check: 'bond keys', ok: true, code: null, detail };
 }
 
 async function disk(directory: string): Promise<Finding> {

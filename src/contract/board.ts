@@ -62,7 +62,19 @@ export interface RadioState {
   readonly links: number;
   /** How many links its controller carries, once that is known. */
   readonly linkLimit: number | null;
+  readonly controller: ControllerFacts | null;
   readonly detail: string | null;
+}
+
+/** What a controller says it can; null where the platform does not tell. */
+export interface ControllerFacts {
+  /** Buffers for data on their way, and octets that each holds. */
+  readonly aclBuffers: number;
+  readonly aclOctets: number;
+  readonly encryption: boolean;
+  /** Packets of up to 251 octets. */
+  readonly dataLength: boolean;
+  readonly phy2M: boolean;
 }
 
 /** A unit in the air that is not placed. */

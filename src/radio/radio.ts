@@ -1,3 +1,4 @@
+import type { ControllerFacts } from '../contract/board.ts';
 import type { StationError } from '../contract/errors.ts';
 import type { LinkFacts } from '../contract/records.ts';
 import type { EncryptionKey } from './security/pairing.ts';
@@ -74,6 +75,8 @@ export interface Radio {
   readonly address: string | null;
   /** How many links its controller carries, once it has refused one more; null before. */
   readonly linkLimit: number | null;
+  /** What its controller says it can; null where the platform does not tell. */
+  readonly controller: ControllerFacts | null;
   /** Hears advertisements until the returned function is called. Several may listen at once. */
   scan(onAdvertisement: (advertisement: Advertisement) => void): () => void;
   /**

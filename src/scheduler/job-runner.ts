@@ -101,6 +101,8 @@ class JobRun {
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
   #cancelPatience: () => void = () => undefined;
+  /** The job has ended: what becomes of the radios does not matter any more. */
+  #over = false;
   /** How many devices were heard when the last new one was, and when that was. */
   #heardCount = 0;
   #lastNewMs = 0;
@@ -139,6 +141,7 @@ class JobRun {
       });
       return this.#sum([...(await Promise.all(running)), ...rejected], found.code);
     } finally {
+      this.#over = true;
       stopAttending();
       this.#cancelPatience();
       this.#watch.stop();
@@ -156,6 +159,7 @@ class JobRun {
     this.#pool.add(radio);
     this.#watch.listen(radio);
     void radio.ended.then((reason) => {
+      if (this.#over) return;
       this.#watch.forget(radio);
       this.#pool.remove(radio);
       if (reason) this.#emit({ type: 'radio-lost', radio: radio.name, detail: reason.detail });

@@ -4,6 +4,8 @@ import type { Radio } from '../radio/radio.ts';
 /** A place on a radio for one link. */
 export interface LinkPlace {
   readonly radio: Radio;
+  /** The connection interval for it: that of the radio's other links, or the one that is planned when it is the first. */
+  intervalMs(plannedMs: number): number;
   /** Whether the link fills the air now, or waits: for an erase, an answer, a check. */
   fill(air: boolean): void;
   /** The link failed: what is tried next had better be another radio. */
@@ -29,6 +31,8 @@ interface Shared {
   readonly links: Map<LinkPlace, boolean>;
   /** Failures lately: halved by each success. */
   failures: number;
+  /** Links of one radio share one interval: events of different ones would collide. */
+  intervalMs: number | null;
 }
 
 /** What a link that only waits takes of the air, against one that fills it. */
@@ -63,7 +67,7 @@ export class RadioPool {
   /** A radio is there. */
   add(radio: Radio): void {
     if (this.#shared.has(radio)) return;
-    this.#shared.set(radio, { links: new Map(), failures: 0 });
+    this.#shared.set(radio, { links: new Map(), failures: 0, intervalMs: null });
     this.serve();
   }
 
@@ -138,6 +142,12 @@ export class RadioPool {
   #place(unit: string, radio: Radio): LinkPlace {
     const place: LinkPlace = {
       radio,
+      intervalMs: (plannedMs) => {
+        const shared = this.#shared.get(radio);
+        if (!shared) return plannedMs;
+        shared.intervalMs ??= plannedMs;
+        return shared.intervalMs;
+      },
       fill: (air) => {
         const shared = this.#shared.get(radio);
         if (shared?.links.has(place)) shared.links.set(place, air);
@@ -153,6 +163,7 @@ export class RadioPool {
         const shared = this.#shared.get(radio);
         if (!shared?.links.delete(place)) return;
         shared.failures /= 2;
+        if (shared.links.size === 0) shared.intervalMs = null;
         this.serve();
       },
     };

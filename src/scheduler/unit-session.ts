@@ -325,7 +325,7 @@ export class UnitSession {
     const { address, heard } = this.#find() ?? device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
     const link = await radio.connect(address, {
-      intervalMs: intervalMs(),
+      intervalMs: this.#place.intervalMs(intervalMs()),
       supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
       timeoutMs: CONNECT_TIMEOUT_MS,
       phy: profile.link.phy === '1M' ? '1M' : '2M',

@@ -530,8 +530,8 @@ export class TrayFloor {
   #showRadios(): void {
     const radios = this.#parts.shelf.places().map(({ name, radio, detail }): RadioState => {
       const links = this.#board.tiles.filter((tile) => tile.radio === name).length;
-      const linkLimit = radio?.linkLimit ?? null;
-      return { name, state: radio ? 'ready' : 'lost', address: radio?.address ?? null, links, linkLimit, detail };
+      const { address = null, linkLimit = null, controller = null } = radio ?? {};
+      return { name, state: radio ? 'ready' : 'lost', address, links, linkLimit, controller, detail };
     });
     if (JSON.stringify(radios) !== JSON.stringify(this.#board.head.radios)) this.#board.setHead({ radios });
   }

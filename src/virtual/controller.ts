@@ -55,6 +55,8 @@ export class VirtualController {
   maxPhy: Phy = 2;
   /** Links that it takes as a central. */
   maxLinks = MAX_LINKS;
+  /** Until when a link of this central has the air for itself. */
+  busyUntil = 0;
   /** Packets that the host sent beyond the stated buffers. */
   overflows = 0;
   readonly #ether: Ether;
@@ -184,12 +186,17 @@ export class VirtualController {
     advertiser.#connectionComplete(STATUS.SUCCESS, peripheral, false, this.address, timing);
   }
 
-  /** The middle of the widest gap between this central's other links, as seen within one interval. */
+  /** The middle of the widest gap between this central's other links' events, as seen within one interval. */
   #placeAnchor(intervalUs: number): number {
     const earliest = this.#ether.now + 2500;
     const phases = [...this.#ends.values()]
       .filter(({ end, link }) => end.role === 'central' && !link.silent)
-      .map(({ link }) => (((link.nextAnchor - earliest) % intervalUs) + intervalUs) % intervalUs)
+      .flatMap(({ link }) => {
+        // A link of a shorter interval comes by more than once.
+        const times = Math.ceil(intervalUs / link.timing.intervalUs);
+        const anchors = Array.from({ length: times }, (_, i) => link.nextAnchor + i * link.timing.intervalUs);
+        return anchors.map((anchor) => (((anchor - earliest) % intervalUs) + intervalUs) % intervalUs);
+      })
       .sort((a, b) => a - b);
     const first = phases[0];
     if (first === undefined) return earliest;

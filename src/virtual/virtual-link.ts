@@ -10,6 +10,9 @@ interface Outgoing {
   sent: number;
 }
 
+/** Events that a link may miss before it takes precedence. */
+const MISSED_EVENTS = 2;
+
 /** One side of a link. */
 export interface LinkEnd {
   readonly controller: VirtualController;
@@ -47,6 +50,8 @@ export class VirtualLink {
   lossRate = 0;
   nextAnchor: number;
   #lastHeard: number;
+  /** Events in a row without air. */
+  #missed = 0;
   #ended = false;
   #cancel: () => void = () => undefined;
 
@@ -97,23 +102,26 @@ export class VirtualLink {
       else this.#scheduleAnchor();
       return;
     }
+    if (this.central.controller.busyUntil > anchor) return this.#scheduleAnchor();
     let slotEnd = this.nextAnchor;
     for (const link of this.#ether.links) {
       if (link !== this && link.central.controller === this.central.controller && !link.silent) {
         slotEnd = Math.min(slotEnd, link.nextAnchor);
       }
     }
-    this.#exchange(slotEnd);
+    this.#exchange(slotEnd, true);
   }
 
-  #exchange(slotEnd: number): void {
+  #exchange(slotEnd: number, isFirst: boolean): void {
     const centralOctets = this.#pduOctets(this.central);
     const peripheralOctets = this.#pduOctets(this.peripheral);
     const endsAt = this.#ether.now + exchangeUs(centralOctets, peripheralOctets, this.phy, this.encrypted);
     if (endsAt > slotEnd) {
-      this.#scheduleAnchor();
-      return;
+      if (!isFirst || ++this.#missed <= MISSED_EVENTS) return this.#scheduleAnchor();
+      // Events of links with different intervals collide; one that has missed too many goes before the others.
+      this.central.controller.busyUntil = endsAt;
     }
+    this.#missed = 0;
     this.#cancel = this.#ether.at(endsAt, () => {
       if (this.silent) {
         this.#scheduleAnchor();
@@ -125,7 +133,7 @@ export class VirtualLink {
         this.#acknowledge(this.peripheral, peripheralOctets);
       }
       if (this.#ended) return;
-      if (this.central.queue.length > 0 || this.peripheral.queue.length > 0) this.#exchange(slotEnd);
+      if (this.central.queue.length > 0 || this.peripheral.queue.length > 0) this.#exchange(slotEnd, false);
       else this.#scheduleAnchor();
     });
   }

@@ -7,13 +7,17 @@ import type { Figure } from './figure.ts';
 import { eightUnits, fourRadios, fus, isolation, oneUnit } from './goodput.ts';
 import { history } from './history.ts';
 import { order } from './order.ts';
+import { peers } from './peers.ts';
 import { firstTile, screen } from './screen.ts';
+import { tray } from './tray.ts';
 
 const benchmarks: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'one-unit': oneUnit,
   'eight-units': eightUnits,
   'four-radios': fourRadios,
   isolation,
+  tray,
+  peers,
   fus,
   order,
   cpu,

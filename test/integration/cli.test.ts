@@ -281,6 +281,7 @@ describe('doctor', () => {
       [`radio ${radio}`, true],
       ['disk', true],
       ['database', true],
+      ['bond keys', true],
     ]);
     const bad = await cli('doctor', '--radio', 'h4:unix:/nowhere', ...data(), '--json');
     expect(bad.status).toBe(1);

@@ -35,6 +35,7 @@ describe('places on radios', () => {
     name,
     address: null,
     linkLimit: null,
+    controller: null,
     scan: () => () => undefined,
     connect: () => Promise.reject(new Error('not here')),
     ended: new Promise(() => undefined),

@@ -61,6 +61,8 @@ describe('a YAML file', () => {
   test('of the examples is accepted', async () => {
     await readYamlFile('examples/job.yaml', jobFile);
     await readYamlFile('examples/acme-sensor.product.yaml', productFile);
+    await readYamlFile('examples/just-works.product.yaml', productFile);
+    await readYamlFile('examples/security-modes.tray.yaml', trayFile);
     await readYamlFile('examples/faults.tray.yaml', trayFile);
   });
 

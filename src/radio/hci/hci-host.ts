@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.ts';
+import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import { CID_PAIRING } from '../security/pairing-codec.ts';
 import { AclScheduler } from './acl-scheduler.ts';
@@ -23,6 +24,8 @@ import type { HciTransport } from './transport.ts';
 
 const COMMAND_TIMEOUT_MS = 2000;
 const RESET_TIMEOUT_MS = 5000;
+/** Bits of the LE features (Vol 6 Part B, 4.6). */
+const FEATURE = { ENCRYPTION: 0, DATA_LENGTH: 5, PHY_2M: 8 } as const;
 const INTERVAL_CHANGES_KEPT = 32;
 /** Largest payload of a link-layer PDU, and how long it takes at most uncoded (Vol 6 Part B, 4.5.10). */
 const MAX_DATA_OCTETS = 251;
@@ -108,6 +111,8 @@ export class HciHost {
   #lost = false;
   /** The controller's public address. */
   address = '';
+  /** What the controller can. */
+  facts: ControllerFacts = { aclBuffers: 1, aclOctets: 27, encryption: false, dataLength: false, phy2M: false };
 
   constructor(transport: HciTransport, clock: Clock, events: HciHostEvents) {
     this.#transport = transport;
@@ -141,6 +146,15 @@ export class HciHost {
     }
     this.#aclBytes = bytes;
     this.#scheduler = this.#newScheduler(count);
+    const features = (await this.command(OPCODE.LE_READ_LOCAL_FEATURES)).readBigUInt64LE(1);
+    const has = (bit: number) => ((features >> BigInt(bit)) & 1n) === 1n;
+    this.facts = {
+      aclBuffers: count,
+      aclOctets: bytes,
+      encryption: has(FEATURE.ENCRYPTION),
+      dataLength: has(FEATURE.DATA_LENGTH),
+      phy2M: has(FEATURE.PHY_2M),
+    };
   }
 
   /** Scan interval and window in milliseconds; noble's own choice, 100 % of the time, is replaced by it. */

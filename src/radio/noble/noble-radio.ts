@@ -1,4 +1,5 @@
 import { type Clock, deadline, sleep } from '../../clock.ts';
+import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
 import { CID_ATT, OPCODE } from '../hci/packets.ts';
@@ -94,6 +95,10 @@ class NobleRadio implements Radio {
 
   get address(): string | null {
     return this.#host.address || null;
+  }
+
+  get controller(): ControllerFacts {
+    return this.#host.facts;
   }
 
   get linkLimit(): number | null {

@@ -54,6 +54,7 @@ class SystemRadio implements Radio {
   }
 
   readonly linkLimit = null;
+  readonly controller = null;
 
   async connect(address: string, options: ConnectOptions): Promise<Link> {
     if (options.security?.required) throw new StationError('SECURITY_UNSUPPORTED', this.name);

@@ -1,3 +1,4 @@
+import type { ControllerFacts } from '../../contract/board.ts';
 import type { ErrorCode } from '../../contract/errors.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { LinkFacts } from '../../contract/records.ts';
@@ -54,7 +55,7 @@ export type ToRadio =
 
 /** From the radio's process to the station. */
 export type FromRadio =
-  | { readonly type: 'ready'; readonly address: string | null }
+  | { readonly type: 'ready'; readonly address: string | null; readonly controller: ControllerFacts | null }
   | { readonly type: 'alive' }
   | { readonly type: 'heard'; readonly advertisement: Advertisement }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }

@@ -38,7 +38,7 @@ export class RadioServer {
     channel.onMessage((batch) => {
       for (const message of batch as ToRadio[]) this.#received(message);
     });
-    this.#send({ type: 'ready', address: radio.address });
+    this.#send({ type: 'ready', address: radio.address, controller: radio.controller });
     void radio.ended.then((error) => {
       this.#cancel();
       this.#send({ type: 'ended', error: error && toWire(error) });

@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.ts';
+import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { LinkFacts } from '../../contract/records.ts';
 import type {
@@ -62,6 +63,7 @@ class RemoteRadio implements Radio {
   readonly ready: Promise<void>;
   address: string | null = null;
   linkLimit: number | null = null;
+  controller: ControllerFacts | null = null;
   readonly #process: RadioProcess;
   readonly #clock: Clock;
   readonly #send: (message: ToRadio) => void;
@@ -164,6 +166,7 @@ class RemoteRadio implements Radio {
         return;
       case 'ready':
         this.address = message.address;
+        this.controller = message.controller;
         return this.#settleReady.resolve();
       case 'heard': {
         const { manufacturerData } = message.advertisement;

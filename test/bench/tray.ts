@@ -1,0 +1,91 @@
+import { systemClock } from '../../src/clock.ts';
+import type { JobEvent, JobSummary } from '../../src/contract/job-events.ts';
+import { productFile } from '../../src/contract/product-file.ts';
+import type { FaultDescription } from '../../src/contract/tray-file.ts';
+import { perfectSenderBytesPerSecond, smpUploadShape } from '../../src/radio/perfect-sender.ts';
+import { fixedShelf } from '../../src/radio/radio-shelf.ts';
+import { RecordWriter } from '../../src/records/record-writer.ts';
+import { intervalFor } from '../../src/scheduler/link-plan.ts';
+import { Station } from '../../src/station/station.ts';
+import { testFirmware } from '../support/virtual-station.ts';
+import { atMost, type Figure } from './figure.ts';
+import { benchProduct, FRAME_BYTES, openRig } from './rig.ts';
+
+const UNITS = 64;
+const RADIOS = 4;
+const IMAGE_BYTES = 200_000;
+const PAGE_BYTES = 4096;
+/** Flash of an nRF5340 (Product Specification: 43 µs a word, 87.5 ms a page), and its restart. */
+const FLASH = { writeUsPerWord: 43, eraseMsPerPage: 87.5 };
+const BOOT_MS = 1500;
+const SWAP_MS = 1000;
+const RESTART_AFTER_MS = 250;
+
+/**
+ * The least that a tray can take, in milliseconds: nothing can be sent before a unit has erased its slot, all bytes of a radio's units have
+ * to go through its air, or through one unit's flash, and the last unit restarts after its last byte.
+ */
+function lowerBoundMs(imageBytes: number): number {
+  const perRadio = UNITS / RADIOS;
+  const conditions = {
+    phy: '2M' as const,
+    intervalMs: intervalFor(perRadio),
+    links: perRadio,
+    dataLength: 251,
+    mtu: 498,
+    encrypted: false,
+  };
+  const air =
+    ((perRadio * imageBytes) / perfectSenderBytesPerSecond(conditions, smpUploadShape(FRAME_BYTES, 498))) * 1000;
+  const write = ((imageBytes / 4) * FLASH.writeUsPerWord) / 1000;
+  const erase = Math.ceil(imageBytes / PAGE_BYTES) * FLASH.eraseMsPerPage;
+  return erase + Math.max(air, write) + RESTART_AFTER_MS + SWAP_MS + BOOT_MS;
+}
+
+/** How long a tray takes from the first attempt's beginning to the end, all units found. */
+async function makespan(
+  faults: readonly Partial<FaultDescription>[],
+): Promise<{ ms: number; summary: JobSummary; bytes: number }> {
+  const device = { slotKiB: 512, flash: FLASH, bootMs: BOOT_MS, swapMs: SWAP_MS };
+  const rig = await openRig({ units: UNITS, device, faults: faults as FaultDescription[] }, RADIOS, true);
+  const records = new RecordWriter(rig.directory, systemClock);
+  try {
+    const firmware = await testFirmware(IMAGE_BYTES);
+    const station = new Station({
+      radios: fixedShelf(rig.radios),
+      records,
+      clock: systemClock,
+      practice: true,
+      appVersion: 'bench',
+    });
+    let beganMs = 0;
+    const onEvent = (event: JobEvent) => {
+      if (event.type === 'attempt-started') beganMs ||= performance.now();
+    };
+    const profile = productFile.parse(benchProduct);
+    const order = { job: { job: 'bench' }, profile, firmware, units: UNITS, findTimeoutMs: 60_000 };
+    const summary = await station.run(order, new AbortController().signal, onEvent);
+    return { ms: performance.now() - beganMs, summary, bytes: firmware.images[0]!.bytes.length };
+  } finally {
+    records.close();
+    await rig.stop();
+  }
+}
+
+/** A tray of 64 units over four radios, against the least that it can take; and with three faulty units among them. */
+export async function tray(): Promise<Figure[]> {
+  const good = await makespan([]);
+  if (good.summary.outcome !== 'pass') throw new Error(`the tray ended ${JSON.stringify(good.summary.units)}`);
+  const faulty = await makespan([
+    { unit: 7, do: 'drop-link', at: { bytes: 60_000 }, times: 1 },
+    { unit: 29, do: 'reject-image', at: 'boot' },
+    { unit: 50, do: 'flip-bit', at: { bytes: 90_000 }, times: 1 },
+  ]);
+  const failed = faulty.summary.units.filter(({ outcome }) => outcome !== 'pass').map(({ unit }) => unit);
+  if (failed.join() !== 'SN0029') throw new Error(`the faulty tray ended ${JSON.stringify(faulty.summary.units)}`);
+  const bound = lowerBoundMs(good.bytes);
+  return [
+    atMost('tray of 64 on 4 radios / lower bound', good.ms, bound, 1.08, 'ms'),
+    atMost('the same with 5 % faulty units / lower bound', faulty.ms, bound, 1.15, 'ms'),
+  ];
+}
