@@ -81,6 +81,7 @@ export class Connection<Client extends { readonly link: Link }> {
     const { clock, signal, profile, step } = this.#context;
     await step('reset', async () => {
       const { link } = this.client;
+      link.expectRestart();
       await answerMayBeLost(ask);
       const stays = () =>
         new StationError('RESET_FAILED', `the link stayed up for ${RESET_LINK_END_MS} ms`, { retryable: true });

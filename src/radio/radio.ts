@@ -158,6 +158,8 @@ export interface Link {
   writeCommand(characteristic: Characteristic, value: Buffer, imageBytes?: ImageBytes): Promise<void>;
   /** Hears notifications and indications; `onValue` is called at once and in order of arrival. */
   subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void>;
+  /** The device is about to restart: that it is gone is to be noticed soon. */
+  expectRestart(): void;
   /** Signal strength in dBm, null where the platform does not tell. */
   rssi(): Promise<number | null>;
   /** Resolves when the link is over, with the reason: LINK_LOST, LINK_CLOSED, RADIO_LOST, DEVICE_NONSENSE. */

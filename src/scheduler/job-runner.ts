@@ -9,7 +9,7 @@ import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { JobWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
-import { intervalFor, MOST_LINKS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
+import { CHECK_INTERVAL_MS, intervalFor, MOST_LINKS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import { RadioPool } from './radio-pool.ts';
 import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
@@ -101,6 +101,8 @@ class JobRun {
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
   #cancelPatience: () => void = () => undefined;
+  /** Units that are upgraded together. */
+  #together = 1;
   /** The job has ended: what becomes of the radios does not matter any more. */
   #over = false;
   /** How many devices were heard when the last new one was, and when that was. */
@@ -113,7 +115,7 @@ class JobRun {
     this.#record = record;
     this.#emit = emit;
     this.#watch = new AirWatch(order.profile, clock);
-    this.#pool = new RadioPool(MOST_LINKS);
+    this.#pool = new RadioPool(() => this.#linksPlanned());
     const stop = () => this.#stop.abort(new StationError('STOPPED'));
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
@@ -135,9 +137,10 @@ class JobRun {
       this.#reportRefused();
       const rejected = found.rejected.map((each) => this.#rejected(each));
       const identifiedByReading = this.#order.profile.identity.from === 'dis-serial';
+      this.#together = found.units.length;
       const running = found.units.map(({ serial, slot, address }) => {
         const unit = { serial, slot, address, identifiedByReading, heardSinceMs: Number.NEGATIVE_INFINITY };
-        return this.#upgradeUnit(unit, found.units.length);
+        return this.#upgradeUnit(unit);
       });
       return this.#sum([...(await Promise.all(running)), ...rejected], found.code);
     } finally {
@@ -322,9 +325,20 @@ class JobRun {
     return this.#order.units?.find((unit) => unit.serial === serial)?.repeats;
   }
 
-  async #upgradeUnit(unit: Unit, together: number): Promise<UnitSummary> {
+  /** Links that each radio is to carry at a time: an equal share of the units, so that each has its slot. */
+  #linksPlanned(): number {
+    return Math.min(MOST_LINKS, Math.ceil(this.#together / Math.max(1, this.#pool.radios.length)));
+  }
+
+  #intervalMs(checks: boolean): number {
+    const { intervalMs } = this.#order.profile.link;
+    if (intervalMs !== 'auto') return intervalMs;
+    const planned = intervalFor(this.#linksPlanned());
+    return checks ? Math.min(CHECK_INTERVAL_MS, planned) : planned;
+  }
+
+  async #upgradeUnit(unit: Unit): Promise<UnitSummary> {
     const { profile, firmware, driver, bonds } = this.#order;
-    const links = () => Math.min(MOST_LINKS, Math.ceil(together / Math.max(1, this.#pool.radios.length)));
     const setting: SessionSetting = {
       firmware,
       profile,
@@ -332,7 +346,7 @@ class JobRun {
       clock: this.#clock,
       watch: this.#watch,
       pool: this.#pool,
-      intervalMs: () => (profile.link.intervalMs === 'auto' ? intervalFor(links()) : profile.link.intervalMs),
+      intervalMs: (checks) => this.#intervalMs(checks),
       bonds,
       signal: this.#stop.signal,
       emit: this.#emit,

@@ -50,13 +50,14 @@ const OWN_FAILURE_WEIGHT = 2;
  * to others, and comes back before units that have not begun. How many links a controller carries is learnt from it.
  */
 export class RadioPool {
-  readonly #mostLinks: number;
+  readonly #mostLinks: () => number;
   readonly #shared = new Map<Radio, Shared>();
   readonly #waiters: Waiter[] = [];
   /** How often a unit has failed on a radio. */
   readonly #unitFailures = new Map<string, Map<Radio, number>>();
 
-  constructor(mostLinks: number) {
+  /** `mostLinks` is what the plan gives each radio now. */
+  constructor(mostLinks: () => number) {
     this.#mostLinks = mostLinks;
   }
 
@@ -121,7 +122,8 @@ export class RadioPool {
 
   #hasRoom(radio: Radio): boolean {
     const shared = this.#shared.get(radio);
-    return shared !== undefined && shared.links.size < Math.min(this.#mostLinks, radio.linkLimit ?? this.#mostLinks);
+    const most = this.#mostLinks();
+    return shared !== undefined && shared.links.size < Math.min(most, radio.linkLimit ?? most);
   }
 
   /** What it would cost to put the unit there, in links that fill the air. */

@@ -65,6 +65,10 @@ export class RecordedLink implements Link {
     });
   }
 
+  expectRestart(): void {
+    this.#link.expectRestart();
+  }
+
   rssi(): Promise<number | null> {
     return this.#link.rssi();
   }

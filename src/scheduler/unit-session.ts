@@ -55,8 +55,8 @@ export interface SessionSetting {
   readonly clock: Clock;
   readonly watch: AirWatch;
   readonly pool: RadioPool;
-  /** The connection interval that suits what the radios carry now. */
-  readonly intervalMs: () => number;
+  /** The connection interval that suits what the radios carry now; `checks` when only a few questions are to be asked. */
+  readonly intervalMs: (checks: boolean) => number;
   /** Where bonds are kept for good. */
   readonly bonds: BondStore;
   readonly signal: AbortSignal;
@@ -91,6 +91,8 @@ export class UnitSession {
   #connects = 0;
   /** The unit was told to restart: that its link ends is no failure. */
   #restarting = false;
+  /** It has restarted after its upload: what is left are questions. */
+  #restarted = false;
   readonly #uploads: UploadFigures[] = [];
   readonly #signal: [number, number][] = [];
   readonly #anomalies: OrderAnomaly[] = [];
@@ -285,6 +287,7 @@ export class UnitSession {
     emit({ type: 'step', unit: this.#unit.serial, step: name });
     const startedMs = clock.now();
     this.#restarting = name === 'reset';
+    if (name === 'reset' || name === 'upload') this.#restarted = name === 'reset';
     try {
       const value = await work();
       this.#write(() => this.#record.step(name, startedMs, null));
@@ -325,7 +328,7 @@ export class UnitSession {
     const { address, heard } = this.#find() ?? device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
     const link = await radio.connect(address, {
-      intervalMs: this.#place.intervalMs(intervalMs()),
+      intervalMs: this.#place.intervalMs(intervalMs(this.#restarted)),
       supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
       timeoutMs: CONNECT_TIMEOUT_MS,
       phy: profile.link.phy === '1M' ? '1M' : '2M',

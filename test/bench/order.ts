@@ -229,6 +229,7 @@ class MemoryLink implements Link {
   read = async () => Buffer.alloc(0);
   write = async ({ uuid }: Characteristic, value: Buffer) => this.#take(uuid, value);
   writeCommand = async ({ uuid }: Characteristic, value: Buffer) => this.#take(uuid, value);
+  expectRestart = () => undefined;
   rssi = async () => null;
   disconnect = async () => this.end();
 

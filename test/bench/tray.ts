@@ -13,7 +13,8 @@ import { benchProduct, FRAME_BYTES, openRig } from './rig.ts';
 
 const UNITS = 64;
 const RADIOS = 4;
-const IMAGE_BYTES = 200_000;
+/** As much as a slot holds when MCUboot splits the application core's flash in two. */
+const IMAGE_BYTES = 480_000;
 const PAGE_BYTES = 4096;
 /** Flash of an nRF5340 (Product Specification: 43 µs a word, 87.5 ms a page), and its restart. */
 const FLASH = { writeUsPerWord: 43, eraseMsPerPage: 87.5 };
@@ -46,7 +47,7 @@ function lowerBoundMs(imageBytes: number): number {
 async function makespan(
   faults: readonly Partial<FaultDescription>[],
 ): Promise<{ ms: number; summary: JobSummary; bytes: number }> {
-  const device = { slotKiB: 512, flash: FLASH, bootMs: BOOT_MS, swapMs: SWAP_MS };
+  const device = { slotKiB: 480, flash: FLASH, bootMs: BOOT_MS, swapMs: SWAP_MS };
   const rig = await openRig({ units: UNITS, device, faults: faults as FaultDescription[] }, RADIOS, true);
   const records = new RecordWriter(rig.directory, systemClock);
   try {
@@ -75,14 +76,14 @@ async function makespan(
 /** A tray of 64 units over four radios, against the least that it can take; and with three faulty units among them. */
 export async function tray(): Promise<Figure[]> {
   const good = await makespan([]);
-  if (good.summary.outcome !== 'pass') throw new Error(`the tray ended ${JSON.stringify(good.summary.units)}`);
+  if (good.summary.outcome !== 'pass') throw new Error(`the tray ended ${good.summary.outcome}`);
   const faulty = await makespan([
     { unit: 7, do: 'drop-link', at: { bytes: 60_000 }, times: 1 },
     { unit: 29, do: 'reject-image', at: 'boot' },
     { unit: 50, do: 'flip-bit', at: { bytes: 90_000 }, times: 1 },
   ]);
   const failed = faulty.summary.units.filter(({ outcome }) => outcome !== 'pass').map(({ unit }) => unit);
-  if (failed.join() !== 'SN0029') throw new Error(`the faulty tray ended ${JSON.stringify(faulty.summary.units)}`);
+  if (failed.join() !== 'SN0029,SN0050') throw new Error(`of the faulty tray ${failed.join() || 'no unit'} failed`);
   const bound = lowerBoundMs(good.bytes);
   return [
     atMost('tray of 64 on 4 radios / lower bound', good.ms, bound, 1.08, 'ms'),

@@ -101,7 +101,7 @@ describe('an operator with keyboard and scanner alone', () => {
 
 describe('a running tray', () => {
   test('goes on while the page is reloaded, and the operator is still signed in', async () => {
-    station = await serveStation({ ...tray(), speed: 2 });
+    station = await serveStation({ ...tray(), speed: 1 });
     const { page } = await openPage(browser, station.address);
     await signIn(page, 'Olga', '1111');
     await page.locator('.order').waitFor();

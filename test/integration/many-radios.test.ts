@@ -48,7 +48,7 @@ describe('places on radios', () => {
   ];
   const { signal } = new AbortController();
   function pool(mostLinks = 8): RadioPool {
-    const made = new RadioPool(mostLinks);
+    const made = new RadioPool(() => mostLinks);
     made.add(a);
     made.add(b);
     return made;

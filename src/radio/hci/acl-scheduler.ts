@@ -143,10 +143,10 @@ export class AclScheduler {
     return this.#shapeOf(link.handle).slotPackets(this.#links.size);
   }
 
-  /** A slot larger than what the controller holds of it is fed while it lasts. */
+  /** A slot larger than what the controller holds of it is fed while it lasts: once the controller has nothing more of it, it is over. */
   #finishSlot(now: number, most: number): void {
     const link = this.#current;
-    if (!link || this.#stalled(link, now)) return;
+    if (!link || link.held.length === 0 || this.#stalled(link, now)) return;
     this.#give(link, this.#slotPackets(link) - this.#served, most);
   }
 

@@ -26,6 +26,9 @@ const COMMAND_TIMEOUT_MS = 2000;
 const RESET_TIMEOUT_MS = 5000;
 /** Bits of the LE features (Vol 6 Part B, 4.6). */
 const FEATURE = { ENCRYPTION: 0, DATA_LENGTH: 5, PHY_2M: 8 } as const;
+/** How soon a device that restarts is to be missed: milliseconds, and connection events. */
+const SHORT_SUPERVISION_MS = 500;
+const SHORT_SUPERVISION_EVENTS = 6;
 const INTERVAL_CHANGES_KEPT = 32;
 /** Largest payload of a link-layer PDU, and how long it takes at most uncoded (Vol 6 Part B, 4.5.10). */
 const MAX_DATA_OCTETS = 251;
@@ -179,6 +182,24 @@ export class HciHost {
     const phys = phy === '2M' ? 2 : 1;
     const choice = Buffer.of(handle & 0xff, handle >> 8, 0, phys, phys, 0, 0);
     if (phy === '2M') this.command(OPCODE.LE_SET_PHY, choice).catch(asIs);
+  }
+
+  /** Gives a link the shortest supervision timeout that its interval allows (Vol 6 Part B, 4.5.2); a controller that refuses leaves it. */
+  shortenSupervision(handle: number): void {
+    const link = this.#links.get(handle);
+    if (!link) return;
+    const units = Math.round(link.intervalMs / 1.25);
+    const timeoutMs = Math.max(SHORT_SUPERVISION_MS, SHORT_SUPERVISION_EVENTS * link.intervalMs);
+    if (timeoutMs >= link.supervisionTimeoutMs) return;
+    const parameters = Buffer.alloc(14);
+    parameters.writeUInt16LE(handle, 0);
+    parameters.writeUInt16LE(units, 2);
+    parameters.writeUInt16LE(units, 4);
+    parameters.writeUInt16LE(Math.round(timeoutMs / 10), 8);
+    parameters.writeUInt16LE(units * CE_UNITS, 12);
+    this.command(OPCODE.LE_CONNECTION_UPDATE, parameters).catch((error: unknown) => {
+      if (!(error instanceof StationError)) throw error;
+    });
   }
 
   link(handle: number): HciLink | undefined {
@@ -388,8 +409,9 @@ export class HciHost {
       case LE_EVENT.CONNECTION_UPDATE_COMPLETE: {
         const link = this.#links.get(packet.readUInt16LE(5));
         if (link && packet[4] === STATUS.SUCCESS) {
+          const before = link.intervalMs;
           link.intervalMs = packet.readUInt16LE(7) * 1.25;
-          if (link.intervalChanges.length < INTERVAL_CHANGES_KEPT) {
+          if (link.intervalMs !== before && link.intervalChanges.length < INTERVAL_CHANGES_KEPT) {
             link.intervalChanges.push([Math.round(this.#clock.now() - link.sinceMs), link.intervalMs]);
           }
           link.supervisionTimeoutMs = packet.readUInt16LE(11) * 10;

@@ -18,6 +18,7 @@ export interface LinkBackend {
   /** Sends an ATT Write Command; settles when it has left. */
   writeCommand(service: string, characteristic: string, value: Buffer): Promise<void>;
   rssi(): Promise<number | null>;
+  expectRestart(): void;
   /** Encrypts the link; null where the platform does so by itself. */
   readonly secure: (() => Promise<void>) | null;
   /** Asks the controller to end the link. */
@@ -131,6 +132,10 @@ export class NobleLink implements Link {
       noble.off('data', onData);
       throw error;
     }
+  }
+
+  expectRestart(): void {
+    if (!this.#endReason) this.#backend.expectRestart();
   }
 
   rssi(): Promise<number | null> {

@@ -156,14 +156,16 @@ class NobleRadio implements Radio {
     this.#connectTail = turn
       .catch(() => undefined)
       .then(() => (this.#clock.now() - this.#connectBeganMs > SLOW_CONNECT_MS ? this.#scanBreak() : undefined));
+    let made: { link: NobleLink; handle: number };
     try {
-      const { link, handle } = await turn;
-      await this.#settled(link, handle, options);
-      return link;
+      made = await turn;
     } finally {
+      // Scanning goes on while the link settles: others want to be heard.
       this.#connectsWaiting -= 1;
       this.#steerScan();
     }
+    await this.#settled(made.link, made.handle, options);
+    return made.link;
   }
 
   async stop(): Promise<void> {
@@ -382,6 +384,7 @@ class NobleRadio implements Radio {
         const rssi = result.readInt8(3);
         return rssi === 127 ? null : rssi;
       },
+      expectRestart: () => host.shortenSupervision(handle),
       secure: () => security.secure(),
       disconnect: () => peripheral.disconnect(),
       abandon: () => host.abandon(handle),

@@ -103,6 +103,7 @@ class SystemRadio implements Radio {
         queued: () => 0,
         writeCommand: (service, uuid, value) => this.#writeCommand(peripheral, service, uuid, value),
         rssi: async () => peripheral.rssi,
+        expectRestart: () => undefined,
         secure: null,
         disconnect: () => peripheral.disconnect(),
         abandon: () => peripheral.emit('disconnect', 'abandoned'),

@@ -50,6 +50,7 @@ export type ToRadio =
       readonly args: readonly unknown[];
     }
   | { readonly type: 'mark'; readonly link: number }
+  | { readonly type: 'expect-restart'; readonly link: number }
   | { readonly type: 'release'; readonly link: number }
   | { readonly type: 'stop' };
 

@@ -65,6 +65,8 @@ export class RadioServer {
       }
       case 'mark':
         return this.#links.get(message.link)?.evidence?.mark();
+      case 'expect-restart':
+        return this.#links.get(message.link)?.expectRestart();
       case 'release':
         this.#links.delete(message.link);
         return;

@@ -318,6 +318,10 @@ class RemoteLink implements Link {
     await this.#call('subscribe', characteristic, subscription);
   }
 
+  expectRestart(): void {
+    this.#radio.tell({ type: 'expect-restart', link: this.#id });
+  }
+
   rssi(): Promise<number | null> {
     return this.#call('rssi') as Promise<number | null>;
   }
