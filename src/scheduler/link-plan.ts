@@ -3,11 +3,10 @@ export const MOST_LINKS = 20;
 /** Long enough for interference, short enough that a restart is noticed soon. Milliseconds. */
 export const SUPERVISION_TIMEOUT_MS = 2000;
 
-/** What one link is given of each interval: seven full packets of 1.408 ms on 2M with an answer, four of 2.5 ms on 1M. */
-const SLOT_MS = 10;
-/** With many links five packets and an answer, so that the interval, and with it every question and answer, does not become long. */
-const SHORT_SLOT_MS = 7.1875;
-const MANY_LINKS = 8;
+/** A link that has the radio for itself: seven full packets of 1.408 ms on 2M, four of 2.5 ms on 1M. */
+const ALONE_MS = 10;
+/** What a link is given of each interval among others: five packets, and room for the markers and answers of a frame. */
+const SLOT_MS = 7.5;
 /** Unit of connection intervals (Core 5.4, Vol 6 Part B, 4.5.1). */
 const UNIT_MS = 1.25;
 
@@ -16,6 +15,5 @@ export const CHECK_INTERVAL_MS = 30;
 
 /** The connection interval in milliseconds for so many links on one radio: a slot for each, whole packets in each slot. */
 export function intervalFor(links: number): number {
-  const slotMs = links > MANY_LINKS ? SHORT_SLOT_MS : SLOT_MS;
-  return Math.ceil((slotMs * Math.max(1, links)) / UNIT_MS) * UNIT_MS;
+  return links <= 1 ? ALONE_MS : Math.ceil((SLOT_MS * links) / UNIT_MS) * UNIT_MS;
 }

@@ -37,7 +37,7 @@ export async function cpu(): Promise<Figure[]> {
   const bare = await bareCpuMs();
   const own = await stationCpuMs();
   return [
-    atMost('CPU per MB / bare noble', (own / IMAGE_BYTES) * MEGABYTE, (bare / IMAGE_BYTES) * MEGABYTE, 2, 'ms/MB'),
+    atMost('CPU per MB / bare noble', (own / IMAGE_BYTES) * MEGABYTE, (bare / IMAGE_BYTES) * MEGABYTE, 1.5, 'ms/MB'),
   ];
 }
 
