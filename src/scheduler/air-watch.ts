@@ -29,14 +29,17 @@ interface Known {
 export class AirWatch {
   readonly #profile: ProductProfile;
   readonly #clock: Clock;
+  readonly #onHeard: () => void;
   readonly #devices = new Map<string, Known>();
   readonly #refused = new Map<string, RefusedDevice>();
   readonly #stops = new Map<Radio, () => void>();
   readonly #waiters = new Set<() => void>();
 
-  constructor(profile: ProductProfile, clock: Clock) {
+  /** `onHeard` is called whenever a unit was heard: who waits for a radio that hears it may now have one. */
+  constructor(profile: ProductProfile, clock: Clock, onHeard: () => void = () => undefined) {
     this.#profile = profile;
     this.#clock = clock;
+    this.#onHeard = onHeard;
   }
 
   listen(radio: Radio): void {
@@ -110,5 +113,6 @@ export class AirWatch {
     device.serial = recognition.serial;
     device.heard.set(radio, { atMs: this.#clock.now(), rssi });
     for (const check of this.#waiters) check();
+    this.#onHeard();
   }
 }

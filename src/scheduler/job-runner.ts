@@ -9,8 +9,8 @@ import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { JobWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
-import { CHECK_INTERVAL_MS, intervalFor, MOST_LINKS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
-import { RadioPool } from './radio-pool.ts';
+import { intervalFor, MOST_LINKS, QUESTIONS_INTERVAL_MS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
+import { type PlannedInterval, RadioPool } from './radio-pool.ts';
 import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
 
@@ -114,8 +114,8 @@ class JobRun {
     this.#clock = clock;
     this.#record = record;
     this.#emit = emit;
-    this.#watch = new AirWatch(order.profile, clock);
     this.#pool = new RadioPool(() => this.#linksPlanned());
+    this.#watch = new AirWatch(order.profile, clock, () => this.#pool.serve());
     const stop = () => this.#stop.abort(new StationError('STOPPED'));
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
@@ -330,11 +330,11 @@ class JobRun {
     return Math.min(MOST_LINKS, Math.ceil(this.#together / Math.max(1, this.#pool.radios.length)));
   }
 
-  #intervalMs(checks: boolean): number {
+  #intervalMs(questions: boolean): PlannedInterval {
     const { intervalMs } = this.#order.profile.link;
-    if (intervalMs !== 'auto') return intervalMs;
-    const planned = intervalFor(this.#linksPlanned());
-    return checks ? Math.min(CHECK_INTERVAL_MS, planned) : planned;
+    if (intervalMs !== 'auto') return { bulkMs: intervalMs, questionsMs: null };
+    const bulkMs = intervalFor(this.#linksPlanned());
+    return { bulkMs, questionsMs: questions ? Math.min(QUESTIONS_INTERVAL_MS, bulkMs) : null };
   }
 
   async #upgradeUnit(unit: Unit): Promise<UnitSummary> {
@@ -346,7 +346,7 @@ class JobRun {
       clock: this.#clock,
       watch: this.#watch,
       pool: this.#pool,
-      intervalMs: (checks) => this.#intervalMs(checks),
+      intervalMs: (questions) => this.#intervalMs(questions),
       bonds,
       signal: this.#stop.signal,
       emit: this.#emit,

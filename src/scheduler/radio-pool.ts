@@ -1,11 +1,20 @@
 import { StationError } from '../contract/errors.ts';
 import type { Radio } from '../radio/radio.ts';
 
+/** What suits a link: `bulkMs` shared with the radio's others, and how short it may be for a few questions; null when there is more. */
+export interface PlannedInterval {
+  readonly bulkMs: number;
+  readonly questionsMs: number | null;
+}
+
 /** A place on a radio for one link. */
 export interface LinkPlace {
   readonly radio: Radio;
-  /** The connection interval for it: that of the radio's other links, or the one that is planned when it is the first. */
-  intervalMs(plannedMs: number): number;
+  /**
+   * The connection interval for it: that of the radio's other links, or the bulk one when it is the first. A link for a few questions
+   * gets a short one of its own while no other link fills the air, for then there are no events that it could cut.
+   */
+  intervalMs(planned: PlannedInterval): number;
   /** Whether the link fills the air now, or waits: for an erase, an answer, a check. */
   fill(air: boolean): void;
   /** The link failed: what is tried next had better be another radio. */
@@ -31,7 +40,7 @@ interface Shared {
   readonly links: Map<LinkPlace, boolean>;
   /** Failures lately: halved by each success. */
   failures: number;
-  /** Links of one radio share one interval: events of different ones would collide. */
+  /** Links that fill the air share one interval: events of different ones would collide. */
   intervalMs: number | null;
 }
 
@@ -144,10 +153,12 @@ export class RadioPool {
   #place(unit: string, radio: Radio): LinkPlace {
     const place: LinkPlace = {
       radio,
-      intervalMs: (plannedMs) => {
+      intervalMs: ({ bulkMs, questionsMs }) => {
         const shared = this.#shared.get(radio);
-        if (!shared) return plannedMs;
-        shared.intervalMs ??= plannedMs;
+        if (!shared) return bulkMs;
+        const idle = [...shared.links.values()].every((fills) => !fills);
+        if (questionsMs !== null && idle) return questionsMs;
+        shared.intervalMs ??= bulkMs;
         return shared.intervalMs;
       },
       fill: (air) => {

@@ -13,7 +13,7 @@ import type { AttemptWriter } from '../records/record-writer.ts';
 import type { AirWatch, HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
 import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
-import type { Candidate, LinkPlace, RadioPool } from './radio-pool.ts';
+import type { Candidate, LinkPlace, PlannedInterval, RadioPool } from './radio-pool.ts';
 import { type FrameRecord, RecordedLink } from './recorded-link.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
@@ -55,8 +55,8 @@ export interface SessionSetting {
   readonly clock: Clock;
   readonly watch: AirWatch;
   readonly pool: RadioPool;
-  /** The connection interval that suits what the radios carry now; `checks` when only a few questions are to be asked. */
-  readonly intervalMs: (checks: boolean) => number;
+  /** The connection interval that suits what the radios carry now; `questions` when only a few are to be asked. */
+  readonly intervalMs: (questions: boolean) => PlannedInterval;
   /** Where bonds are kept for good. */
   readonly bonds: BondStore;
   readonly signal: AbortSignal;

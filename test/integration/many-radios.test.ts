@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Radio } from '../../src/radio/radio.ts';
 import { RadioPool } from '../../src/scheduler/radio-pool.ts';
-import { outcomes, VirtualStation } from '../support/virtual-station.ts';
+import { outcomes, testFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 const passed = (units: number) =>
   Object.fromEntries(Array.from({ length: units }, (_, i) => [`SN000${i + 1}`, 'pass']));
@@ -27,6 +27,33 @@ describe('a controller that carries fewer links than there are units', () => {
     expect(summary.units.every(({ attempts }) => attempts === 1)).toBe(true);
     expect(most).toBe(3);
     expect(limit).toBe(3);
+  });
+});
+
+describe('a unit that loses its link while every other place is taken', () => {
+  let station: VirtualStation;
+  afterEach(() => station.stop());
+
+  test('is back on the radio that it left before anything else ends, whichever radio hears it first', async () => {
+    const faults = [
+      { unit: 1, do: 'drop-link', at: { bytes: 20_000 }, times: 1 },
+      { unit: 2, do: 'drop-link', at: { bytes: 100_000 }, times: 1 },
+    ] as const;
+    station = await VirtualStation.start({ units: 4, device: { slotKiB: 480 }, faults: [...faults] }, 2);
+    const story: string[] = [];
+    const summary = await station.run({
+      units: 4,
+      firmware: await testFirmware(400_000),
+      onEvent: (event) => {
+        if (event.type === 'linked' || event.type === 'unlinked') story.push(`${event.unit} ${event.type}`);
+      },
+    });
+    expect(outcomes(summary)).toEqual(passed(4));
+    for (const unit of ['SN0001', 'SN0002']) {
+      const [, lost, back] = story.flatMap((entry, index) => (entry.startsWith(unit) ? [index] : []));
+      const others = story.slice(lost, back).filter((entry) => /SN000[34]/.test(entry));
+      expect({ unit, others }).toEqual({ unit, others: [] });
+    }
   });
 });
 
@@ -76,6 +103,23 @@ describe('places on radios', () => {
     failing.failed();
     failing.release();
     expect((await places.acquire('2', heard(-50, -50), false, signal)).radio).toBe(b);
+  });
+
+  test('come with one interval for all that fill the air, and a short one for questions while none does', async () => {
+    const places = pool();
+    const onA = () => [{ radio: a, rssi: -50 }];
+    const first = await places.acquire('1', onA, false, signal);
+    const second = await places.acquire('2', onA, true, signal);
+    const questions = { bulkMs: 60, questionsMs: 30 };
+    expect(first.intervalMs({ bulkMs: 120, questionsMs: null })).toBe(120);
+    expect(second.intervalMs(questions)).toBe(30);
+    first.fill(true);
+    expect(second.intervalMs(questions)).toBe(120);
+    first.release();
+    expect(second.intervalMs(questions)).toBe(30);
+    second.release();
+    const later = await places.acquire('3', onA, false, signal);
+    expect(later.intervalMs({ bulkMs: 60, questionsMs: null })).toBe(60);
   });
 
   test('are waited for when all are taken, first by those who were begun with, and on a radio that comes later', async () => {
