@@ -20,14 +20,19 @@ async function upgrade(
   return { outcome, facts: link?.facts };
 }
 
-/** L2CAP signalling commands that the station sent. */
-function signalled(): string[] {
+const ATT_CHANNEL = 4;
+const SIGNALLING_CHANNEL = 5;
+const READ_BY_TYPE_REQUEST = 0x08;
+const CHARACTERISTIC_DECLARATION = 0x2803;
+
+/** PDUs of an L2CAP channel that the station sent. */
+function sent(channel: number): Buffer[] {
   const reader = station.reader();
   const packets = unpackCapture(reader.capture(reader.show('SN0001').id));
   reader.close();
   return packets
-    .filter(({ packet, received }) => packet[0] === 2 && !received && packet.readUInt16LE(7) === 5)
-    .map(({ packet }) => packet.subarray(9).toString('hex'));
+    .filter(({ packet, received }) => packet[0] === 2 && !received && packet.readUInt16LE(7) === channel)
+    .map(({ packet }) => packet.subarray(9));
 }
 
 describe('a link', () => {
@@ -67,9 +72,20 @@ describe('a link', () => {
     async (wantsIntervalMs, answer) => {
       const { outcome } = await upgrade({ device: { bootMs: 500, wantsIntervalMs } }, { capture: 'always' });
       expect(outcome).toBe('pass');
-      expect(signalled().slice(0, 2)).toEqual([answer, '010202000000']);
+      const signalled = sent(SIGNALLING_CHANNEL).map((pdu) => pdu.toString('hex'));
+      expect(signalled.slice(0, 2)).toEqual([answer, '010202000000']);
     },
   );
+
+  test('costs no round trip for a search whose range can hold no characteristic', async () => {
+    const { outcome } = await upgrade({ device: { bootMs: 500 } }, { capture: 'always' });
+    expect(outcome).toBe('pass');
+    const searches = sent(ATT_CHANNEL)
+      .filter((pdu) => pdu[0] === READ_BY_TYPE_REQUEST && pdu.readUInt16LE(5) === CHARACTERISTIC_DECLARATION)
+      .map((pdu) => [pdu.readUInt16LE(1), pdu.readUInt16LE(3)]);
+    expect(searches.length).toBeGreaterThan(0);
+    expect(searches.filter(([first, last]) => first! >= last!)).toEqual([]);
+  });
 
   test('survives a sudden change of its interval, which is on record', async () => {
     const faults = [{ unit: 1, at: { bytes: 20_000 }, do: 'change-interval' as const, times: 1 }];

@@ -81,8 +81,8 @@ class SmpUpgrade {
 
   async #readState(): Promise<{ slots: SlotState[]; buffers: ServerBuffers }> {
     return this.#connection.surviving(async () => {
-      const buffers = await this.#readBuffers();
-      const slots = await this.#slots();
+      // Two at once, as in an upload: each would cost an interval of its own.
+      const [buffers, slots] = await Promise.all([this.#readBuffers(), this.#slots()]);
       if (this.#context.profile.upgrade.mode === 'test-and-confirm') await this.#refuseImpossibleTest();
       return { slots, buffers };
     });

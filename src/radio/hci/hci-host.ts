@@ -45,6 +45,9 @@ const ATT_CONFIRMATION = 0x1e;
 /** Error codes that noble acts on in ways of its own: 0x04 wedges its queue, the others start its legacy pairing. */
 const CODES_KEPT_FROM_NOBLE = new Set([0x04, 0x05, 0x08, 0x0f]);
 const ATT_UNLIKELY_ERROR = 0x0e;
+const ATT_READ_BY_TYPE_REQUEST = 0x08;
+const ATT_ATTRIBUTE_NOT_FOUND = 0x0a;
+const CHARACTERISTIC_DECLARATION = 0x2803;
 /** Signalling codes (Vol 3 Part A, table 4.2). */
 const SIGNALLING = { COMMAND_REJECT: 0x01, PARAMETER_UPDATE_REQUEST: 0x12, PARAMETER_UPDATE_RESPONSE: 0x13 } as const;
 /** Answers, which are not answered: Command Reject, and the responses of procedures that the station never begins. */
@@ -250,6 +253,11 @@ export class HciHost {
     const link = this.#links.get(handle);
     if (!link) return;
     if (cid === CID_ATT && data[0] === ATT_CONFIRMATION) return;
+    if (cid === CID_ATT && holdsNoCharacteristic(data)) {
+      const notFound = Buffer.of(ATT_ERROR_RESPONSE, data[0]!, data[1]!, data[2]!, ATT_ATTRIBUTE_NOT_FOUND);
+      // Not at once: noble is still about to note that it has asked.
+      return queueMicrotask(() => this.#deliver(handle, cid, notFound));
+    }
     const exchangesMtu = cid === CID_ATT && (data[0] === ATT_MTU_REQUEST || data[0] === ATT_MTU_RESPONSE);
     const payload = exchangesMtu ? Buffer.of(data[0]!, WANTED_MTU & 0xff, WANTED_MTU >> 8) : data;
     this.#scheduler.push(
@@ -463,10 +471,15 @@ export class HciHost {
     if (!link || !pdu) return;
     if (pdu.cid === CID_SIGNALLING) return this.#signalling(link, pdu.payload);
     if (pdu.cid === CID_PAIRING) return this.#events.pairingPdu(handle, pdu.payload);
-    const payload = pdu.cid === CID_ATT ? this.#att(link, pdu.payload) : pdu.payload;
+    this.#deliver(handle, pdu.cid, pdu.cid === CID_ATT ? this.#att(link, pdu.payload) : pdu.payload);
+  }
+
+  /** Hands noble an L2CAP PDU in one piece, while the link is there. */
+  #deliver(handle: number, cid: number, payload: Buffer): void {
+    if (!this.#links.has(handle)) return;
     const l2cap = Buffer.allocUnsafe(4 + payload.length);
     l2cap.writeUInt16LE(payload.length, 0);
-    l2cap.writeUInt16LE(pdu.cid, 2);
+    l2cap.writeUInt16LE(cid, 2);
     l2cap.set(payload, 4);
     this.#toNoble(aclPacket(handle, PB_START, l2cap));
   }
@@ -536,4 +549,13 @@ function slotPackets(link: HciLink | undefined, links: number): number {
   const overheadOctets = 2 * (preambleOctets + 9);
   const exchangeUs = (overheadOctets + link.dataLength) * usPerOctet + 2 * 150;
   return Math.max(1, Math.floor((link.intervalMs * 1000) / links / exchangeUs));
+}
+
+/**
+ * Whether this is a search for characteristics in a range of one handle: a characteristic takes two, its declaration and its value
+ * (Vol 3 Part G, 3.3). noble ends every discovery with one, at the price of a connection interval.
+ */
+function holdsNoCharacteristic(pdu: Buffer): boolean {
+  if (pdu[0] !== ATT_READ_BY_TYPE_REQUEST || pdu.length !== 7) return false;
+  return pdu.readUInt16LE(5) === CHARACTERISTIC_DECLARATION && pdu.readUInt16LE(1) === pdu.readUInt16LE(3);
 }
