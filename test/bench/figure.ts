@@ -9,13 +9,17 @@ export interface Figure {
   readonly ok: boolean;
 }
 
-/** The ends of a measurement, and with which packet an answer rides, are worth up to a hundredth. */
-const SLACK = 0.01;
-
-/** A share of what is possible: at least `goal`, and never more than all of it, for then value or limit is wrong. */
-export function atLeast(name: string, value: number, limit: number, goal: number, unit: string): Figure {
+/** A share of what is possible: at least `goal` of the limit, and never more than `ceiling`, for then value or limit is wrong. */
+export function atLeast(
+  name: string,
+  value: number,
+  limit: number,
+  goal: number,
+  unit: string,
+  ceiling: number = limit,
+): Figure {
   const ratio = value / limit;
-  return { name, value, unit, limit, ratio, goal: `>= ${goal}`, ok: ratio >= goal && ratio <= 1 + SLACK };
+  return { name, value, unit, limit, ratio, goal: `>= ${goal}`, ok: ratio >= goal && value <= ceiling };
 }
 
 /** A cost: at most `goal` times the limit. */

@@ -75,8 +75,7 @@ async function makespan(
 
 /**
  * A tray of 64 units over four radios, against the least that it can take; and with three faulty units among them. What is lost: 2 s of
- * connecting and questions at either end; and, when a link dies, what the controller holds of it keeps buffers from the fifteen others
- * until its supervision timeout, after which one radio of the four stays slower than it was.
+ * connecting and questions before the erase, half a second of questions after the upload, and slots that a hiccup of the machine leaves empty.
  */
 export async function tray(): Promise<Figure[]> {
   const good = await makespan([]);
