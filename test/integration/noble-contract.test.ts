@@ -1,10 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/clock.ts';
+import { trayDevices, trayFile } from '../../src/contract/tray-file.ts';
 import { CID_SIGNALLING, OPCODE } from '../../src/radio/hci/packets.ts';
 import type { NobleCharacteristic, NoblePeripheral, NobleService } from '../../src/radio/noble/noble-internals.ts';
 import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
 import type { Characteristic, Link, Radio } from '../../src/radio/radio.ts';
+import { DeviceSecurity } from '../../src/virtual/device-security.ts';
+import { Faults } from '../../src/virtual/faults.ts';
 import { type BareNoble, bareNoble } from '../support/bare-noble.ts';
 import {
   hear,
@@ -463,6 +466,23 @@ describe('row 13: connection parameters', () => {
   });
 });
 
+describe('row 14: longer packets and the 2M PHY', () => {
+  const asked = () => central.sent.map((packet) => packet.readUInt16LE(1));
+
+  test('are never asked for by bare noble', async () => {
+    await (await bare()).connect(device.address);
+    expect(asked()).toContain(OPCODE.LE_CREATE_CONNECTION);
+    expect(asked()).not.toContain(OPCODE.LE_SET_DATA_LENGTH);
+    expect(asked()).not.toContain(OPCODE.LE_SET_PHY);
+  });
+
+  test('are asked for and reached through the port', async () => {
+    const { link } = await linkTo(await port());
+    await until(() => link.facts().phy === '2M');
+    expect(link.facts()).toMatchObject({ phy: '2M', dataLength: 251 });
+  });
+});
+
 describe('row 15: a device’s request for other connection parameters (L2CAP)', () => {
   const request = Buffer.from([0x12, 0x07, 8, 0, 80, 0, 160, 0, 0, 0, 200, 0]);
   const startListening = () => {
@@ -738,6 +758,40 @@ describe('row 24: devices that are gone for good', () => {
     skewMs = 60_000;
     purge();
     await expect(radio.connect(device.address, options)).rejects.toMatchObject({ code: 'UNIT_NOT_FOUND' });
+  });
+});
+
+describe('row 25: a device that pairs by LE Secure Connections only', () => {
+  const protect = () => {
+    const [description] = trayDevices(trayFile.parse({ units: 1, device: { security: 'sc' } }));
+    const security = new DeviceSecurity(description!, device.host, new Faults([]), () => undefined);
+    security.boot(device.address);
+    device.start({
+      services: offering({}).services.map((service) => ({ ...service, permitted: security.permitted })),
+      ...security.setup(),
+      onConnected: (peer) => security.connected(peer),
+    });
+  };
+
+  test('is never read by bare noble, and nothing says so', async () => {
+    protect();
+    const characteristic = await bareCharacteristic(await (await bare()).connect(device.address));
+    let settled = false;
+    characteristic.once('read', () => {
+      settled = true;
+    });
+    characteristic.read();
+    await aWhile();
+    expect(settled).toBe(false);
+    expect(device.host.encrypted).toBe(false);
+  });
+
+  test('is paired with when it asks, and read, through the port', async () => {
+    protect();
+    const { link, characteristic } = await linkTo(await port());
+    expect(await link.read(characteristic)).toEqual(Buffer.from('value'));
+    expect(device.host.encrypted).toBe(true);
+    expect(link.facts().security).toMatchObject({ level: 'just-works', pairing: 'secure-connections' });
   });
 });
 
