@@ -63,7 +63,7 @@ export const sentences = {
   BOND_LOST:
     'The device has lost the key that it was bonded with, and the product profile does not allow to pair again (lostBond).',
   BOND_LEFT:
-    'The device keeps its bond with the station: it has no Bond Management Service, or refused. Clear it by hand, or use bond: none.',
+    'The device keeps its bond with the station: it has no Bond Management Service, refused, or the adapter that it is with was lost. Clear it by hand, or use bond: none.',
   ENCRYPTION_FAILED: 'The link could not be encrypted. It is tried again on a new link.',
   ENCRYPTION_REQUIRED: "The device demands an encrypted link, which this machine's Bluetooth did not provide.",
   SECURITY_UNSUPPORTED:

@@ -50,7 +50,8 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   PAIRING_CONFIRM_WRONG: '设备在配对中的确认值不符:其安全实现有误,或中间有人。',
   PAIRING_TIMEOUT: '设备在配对中途停止应答。将在新链路上重试。',
   BOND_LOST: '设备已丢失绑定密钥,而产品配置不允许重新配对(lostBond)。',
-  BOND_LEFT: '设备仍保留与本站的绑定:它没有 Bond Management Service,或拒绝删除。请手动清除,或使用 bond: none。',
+  BOND_LEFT:
+    '设备仍保留与本站的绑定:它没有 Bond Management Service、拒绝删除,或持有绑定的适配器已断开。请手动清除,或使用 bond: none。',
   ENCRYPTION_FAILED: '链路无法加密。将在新链路上重试。',
   ENCRYPTION_REQUIRED: '设备要求加密链路,而本机的蓝牙未提供。',
   SECURITY_UNSUPPORTED:

@@ -22,17 +22,18 @@ export interface LinkPlace {
   release(): void;
 }
 
-/** A radio that would do for a unit, and how loud it hears it, in dBm. */
+/** A radio that would do for a unit, how loud it hears it, in dBm, and whether the two have a bond. */
 export interface Candidate {
   readonly radio: Radio;
   readonly rssi: number;
+  readonly bonded: boolean;
 }
 
 interface Waiter {
   readonly unit: string;
   readonly urgent: boolean;
   readonly candidates: () => readonly Candidate[];
-  readonly take: (place: LinkPlace) => void;
+  readonly take: (place: LinkPlace | null) => void;
 }
 
 interface Shared {
@@ -52,6 +53,8 @@ const DB_PER_LINK = 5;
 /** What a failure on a radio, and one with this very unit, weigh. */
 const FAILURE_WEIGHT = 0.5;
 const OWN_FAILURE_WEIGHT = 2;
+/** A new bond with another adapter costs a place in the device's table: while there is room, the one that has it comes first. */
+const NO_BOND_WEIGHT = 100;
 
 /**
  * Shares the radios' links among units. A unit goes where the most air is free: links that fill it count whole, links that wait little,
@@ -85,15 +88,16 @@ export class RadioPool {
   remove(radio: Radio): void {
     this.#shared.delete(radio);
     for (const failures of this.#unitFailures.values()) failures.delete(radio);
+    this.serve();
   }
 
-  /** Waits for a place on one of the candidates, `urgent` ones before the others. */
+  /** Waits for a place on one of the candidates, `urgent` ones before the others. Null when there is no candidate any more. */
   acquire(
     unit: string,
     candidates: () => readonly Candidate[],
     urgent: boolean,
     signal: AbortSignal,
-  ): Promise<LinkPlace> {
+  ): Promise<LinkPlace | null> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const waiter: Waiter = {
@@ -119,7 +123,12 @@ export class RadioPool {
   /** Gives free places to those who wait; call it when candidates may have changed. */
   serve(): void {
     for (const waiter of [...this.#waiters]) {
-      const free = waiter.candidates().filter(({ radio }) => this.#hasRoom(radio));
+      const candidates = waiter.candidates();
+      if (candidates.length === 0) {
+        this.#drop(waiter);
+        waiter.take(null);
+      }
+      const free = candidates.filter(({ radio }) => this.#hasRoom(radio));
       const best = free
         .map((candidate) => ({ radio: candidate.radio, cost: this.#cost(waiter.unit, candidate) }))
         .toSorted((a, b) => a.cost - b.cost)[0];
@@ -136,13 +145,14 @@ export class RadioPool {
   }
 
   /** What it would cost to put the unit there, in links that fill the air. */
-  #cost(unit: string, { radio, rssi }: Candidate): number {
+  #cost(unit: string, { radio, rssi, bonded }: Candidate): number {
     const { links, failures } = this.#shared.get(radio)!;
     const air = [...links.values()].reduce((total, fills) => total + (fills ? 1 : WAITING_SHARE), 0);
     const weakness = Math.max(0, WEAK_DBM - rssi) / DB_PER_LINK;
     const own = this.#unitFailures.get(unit)?.get(radio) ?? 0;
     // Among equals the one with the fewest links, whatever they do.
-    return air + weakness + failures * FAILURE_WEIGHT + own * OWN_FAILURE_WEIGHT + links.size / 1000;
+    const failed = failures * FAILURE_WEIGHT + own * OWN_FAILURE_WEIGHT;
+    return air + weakness + failed + (bonded ? 0 : NO_BOND_WEIGHT) + links.size / 1000;
   }
 
   #drop(waiter: Waiter): void {

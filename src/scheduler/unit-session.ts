@@ -8,6 +8,7 @@ import { judgeOrder, type SeenValue } from '../diagnostics/order-verdict.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
 import type { BondStore, CaptureContent, Link, LinkFacts, Radio, SecurityPolicy } from '../radio/radio.ts';
+import { isBondWith } from '../radio/security/link-security.ts';
 import { PassingBonds } from '../records/bond-store.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
 import type { AirWatch, HeardDevice } from './air-watch.ts';
@@ -100,6 +101,8 @@ export class UnitSession {
   /** What the application saw of each link, in order, where order is watched. */
   readonly #stories: { readonly link: Link; readonly seen: SeenValue[] }[] = [];
   readonly #security: SecurityPolicy;
+  /** The adapters that have a bond with the device of this address, as of the last search for it. */
+  #bonded: { readonly address: string; readonly adapters: ReadonlySet<string> } | null = null;
   readonly #startedMs: number;
   /** Aborts when what happens can no longer be written down: then nothing more may happen. */
   readonly #unrecorded = new AbortController();
@@ -194,7 +197,8 @@ export class UnitSession {
   /** Has the device forget a bond that was for this attempt only. @throws StationError BOND_LEFT */
   async #removeBond(): Promise<void> {
     const link = this.#recorded;
-    if (this.#setting.profile.bond !== 'remove-after' || !link?.facts().security?.bonded) return;
+    const bonds = this.#security.bonds?.list() ?? [];
+    if (this.#setting.profile.bond !== 'remove-after' || !link || bonds.length === 0) return;
     await this.#step('remove-bond', async () => {
       try {
         const control = await link.characteristic(BOND_MANAGEMENT_SERVICE, BOND_CONTROL_POINT);
@@ -203,6 +207,10 @@ export class UnitSession {
         const { message, retryable } = asStationError(error);
         throw new StationError('BOND_LEFT', message, { cause: error, retryable });
       }
+      // Only the adapter that has a bond can have it deleted.
+      const left = bonds.filter(({ ownAddress }) => ownAddress !== this.#radio?.address);
+      if (left.length > 0)
+        throw new StationError('BOND_LEFT', `with ${left.map((bond) => bond.ownAddress).join(', ')}`);
     });
   }
 
@@ -318,10 +326,15 @@ export class UnitSession {
 
   async #connectOnce(withinMs: number): Promise<Link> {
     const { clock, watch, pool, profile, signal, intervalMs, emit } = this.#setting;
-    const device = await watch.until(() => this.#find(), withinMs, signal);
-    if (!device)
-      throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
-    this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
+    this.#bonded = null;
+    let device: HeardDevice | null;
+    do {
+      device = await watch.until(() => (this.#candidates().length > 0 ? this.#find() : null), withinMs, signal);
+      if (!device)
+        throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
+      this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
+      // No place: the radios that heard it are gone, and another has to.
+    } while (!this.#place);
     const radio = this.#place.radio;
     this.#radio = radio;
     // Its address may have changed while it waited for a place.
@@ -396,14 +409,32 @@ export class UnitSession {
       .filter((device) => [...device.heard.values()].some(({ atMs }) => atMs >= earliestMs));
   }
 
-  /** Radios that hear the unit, those that did so lately. */
+  /** Radios that hear the unit, those that did so lately; of a unit whose bond has to be removed, the one that can, while it is there. */
   #candidates(): Candidate[] {
     const device = latest(this.#heard(HEARD_RECENTLY_MS)) ?? latest(this.#heard(Number.POSITIVE_INFINITY));
     if (!device) return [];
     const now = this.#setting.clock.now();
     const heard = [...device.heard].filter(([, { atMs }]) => atMs >= this.#unit.heardSinceMs);
     const recently = heard.filter(([, { atMs }]) => now - atMs < HEARD_RECENTLY_MS);
-    return (recently.length > 0 ? recently : heard).map(([radio, { rssi }]) => ({ radio, rssi }));
+    const adapters = this.#adaptersBonded(device.address);
+    const bonded = (radio: Radio) => radio.address !== null && adapters.has(radio.address);
+    const candidates = (recently.length > 0 ? recently : heard).map(([radio, { rssi }]) => ({
+      radio,
+      rssi,
+      bonded: bonded(radio),
+    }));
+    const { profile, pool } = this.#setting;
+    if (profile.bond !== 'remove-after' || !pool.radios.some(bonded)) return candidates;
+    return candidates.filter((candidate) => candidate.bonded);
+  }
+
+  /** The addresses of the adapters that the device has a bond with. */
+  #adaptersBonded(address: string): ReadonlySet<string> {
+    if (this.#bonded?.address !== address) {
+      const bonds = (this.#security.bonds?.list() ?? []).filter((bond) => isBondWith(bond, address));
+      this.#bonded = { address, adapters: new Set(bonds.map(({ ownAddress }) => ownAddress)) };
+    }
+    return this.#bonded.adapters;
   }
 
   /** Before anything is written: the identity that the device itself reports, and its battery. */

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Radio } from '../../src/radio/radio.ts';
-import { RadioPool } from '../../src/scheduler/radio-pool.ts';
+import { type Candidate, RadioPool } from '../../src/scheduler/radio-pool.ts';
 import { outcomes, testFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 const passed = (units: number) =>
@@ -69,10 +69,13 @@ describe('places on radios', () => {
     stop: async () => undefined,
   });
   const [a, b] = [radio('a'), radio('b')];
-  const heard = (rssiA: number, rssiB: number) => () => [
-    { radio: a, rssi: rssiA },
-    { radio: b, rssi: rssiB },
-  ];
+  const heard =
+    (rssiA: number, rssiB: number, bonded: Radio | null = null) =>
+    () => [
+      { radio: a, rssi: rssiA, bonded: bonded === a },
+      { radio: b, rssi: rssiB, bonded: bonded === b },
+    ];
+  const only = (by: Radio) => () => [{ radio: by, rssi: -50, bonded: false }];
   const { signal } = new AbortController();
   function pool(mostLinks = 8): RadioPool {
     const made = new RadioPool(() => mostLinks);
@@ -80,36 +83,38 @@ describe('places on radios', () => {
     made.add(b);
     return made;
   }
+  /** A place that is sure to be given. */
+  async function place(places: RadioPool, unit: string, candidates: () => Candidate[], urgent = false) {
+    const given = await places.acquire(unit, candidates, urgent, signal);
+    if (!given) throw new Error('no radio hears the unit');
+    return given;
+  }
 
   test('are given where the air is free: a link that only waits takes little of it', async () => {
     const places = pool();
-    const busy = await places.acquire('1', heard(-50, -60), false, signal);
+    const busy = await place(places, '1', heard(-50, -60));
     expect(busy.radio).toBe(a);
-    const waiting = [
-      await places.acquire('2', () => [{ radio: b, rssi: -50 }], false, signal),
-      await places.acquire('3', () => [{ radio: b, rssi: -50 }], false, signal),
-    ];
+    const waiting = [await place(places, '2', only(b)), await place(places, '3', only(b))];
     busy.fill(true);
-    expect((await places.acquire('4', heard(-50, -50), false, signal)).radio).toBe(b);
-    for (const place of waiting) place.fill(true);
-    expect((await places.acquire('5', heard(-50, -50), false, signal)).radio).toBe(a);
+    expect((await place(places, '4', heard(-50, -50))).radio).toBe(b);
+    for (const each of waiting) each.fill(true);
+    expect((await place(places, '5', heard(-50, -50))).radio).toBe(a);
   });
 
   test('are given where the signal is good enough, and not again where the unit has just failed', async () => {
     const places = pool();
-    expect((await places.acquire('1', heard(-92, -60), false, signal)).radio).toBe(b);
-    const failing = await places.acquire('2', heard(-50, -50), false, signal);
+    expect((await place(places, '1', heard(-92, -60))).radio).toBe(b);
+    const failing = await place(places, '2', heard(-50, -50));
     expect(failing.radio).toBe(a);
     failing.failed();
     failing.release();
-    expect((await places.acquire('2', heard(-50, -50), false, signal)).radio).toBe(b);
+    expect((await place(places, '2', heard(-50, -50))).radio).toBe(b);
   });
 
   test('come with one interval for all that fill the air, and a short one for questions while none does', async () => {
     const places = pool();
-    const onA = () => [{ radio: a, rssi: -50 }];
-    const first = await places.acquire('1', onA, false, signal);
-    const second = await places.acquire('2', onA, true, signal);
+    const first = await place(places, '1', only(a));
+    const second = await place(places, '2', only(a), true);
     const questions = { bulkMs: 60, questionsMs: 30 };
     expect(first.intervalMs({ bulkMs: 120, questionsMs: null })).toBe(120);
     expect(second.intervalMs(questions)).toBe(30);
@@ -118,14 +123,14 @@ describe('places on radios', () => {
     first.release();
     expect(second.intervalMs(questions)).toBe(30);
     second.release();
-    const later = await places.acquire('3', onA, false, signal);
+    const later = await place(places, '3', only(a));
     expect(later.intervalMs({ bulkMs: 60, questionsMs: null })).toBe(60);
   });
 
   test('are waited for when all are taken, first by those who were begun with, and on a radio that comes later', async () => {
     const places = pool(1);
-    const first = await places.acquire('1', heard(-50, -50), false, signal);
-    await places.acquire('2', heard(-50, -50), false, signal);
+    const first = await place(places, '1', heard(-50, -50));
+    await place(places, '2', heard(-50, -50));
     const order: string[] = [];
     const fresh = places.acquire('3', heard(-50, -50), false, signal).then(() => order.push('3'));
     const back = places.acquire('4', heard(-50, -50), true, signal).then(() => order.push('4'));
@@ -136,5 +141,21 @@ describe('places on radios', () => {
     places.add(b);
     await fresh;
     expect(order).toEqual(['4', '3']);
+  });
+
+  test('are given on the radio that has a bond with the unit while that one has room', async () => {
+    const places = pool(1);
+    expect((await place(places, '1', heard(-50, -80, b))).radio).toBe(b);
+    expect((await place(places, '2', heard(-80, -50, b))).radio).toBe(a);
+  });
+
+  test('are not waited for by a unit that no radio hears any more', async () => {
+    const places = pool(1);
+    await place(places, '1', only(a));
+    const hears: Radio[] = [a];
+    const waits = places.acquire('2', () => hears.flatMap((by) => only(by)()), false, signal);
+    hears.pop();
+    places.remove(a);
+    expect(await waits).toBeNull();
   });
 });

@@ -130,6 +130,13 @@ describe('bonds', () => {
     await station.stop();
     expect(await upgrade({ device: device('both', { bondManagement: false }) }, removes)).toBe('fail BOND_LEFT');
   });
+
+  test('for the attempt only leave nothing on any device where several radios share a tray', async () => {
+    station = await VirtualStation.start({ units: 6, device: device('both') }, 3);
+    const summary = await station.run({ units: 6, profile: profile({ bond: 'remove-after' }) });
+    expect(new Set(Object.values(outcomes(summary)))).toEqual(new Set(['pass']));
+    expect(station.bonds()).toEqual([0, 0, 0, 0, 0, 0]);
+  });
 });
 
 describe('a device whose pairing goes wrong', () => {

@@ -10,6 +10,11 @@ import { pairingAddress, resolves } from './toolbox.ts';
 const KEY_MISSING = 0x06;
 const ENCRYPTION_TIMEOUT_MS = 40_000;
 
+/** Whether the bond is with the device of this address: its identity address, or a private one that the bond's key resolves. */
+export function isBondWith({ identityAddress, irk }: Bond, address: string): boolean {
+  return identityAddress === address || (irk !== null && resolves(irk, address));
+}
+
 /** What security needs of the link that it is for. */
 export interface SecuredLink {
   readonly clock: Clock;
@@ -156,13 +161,8 @@ export class LinkSecurityManager {
   #bond(): Bond | null {
     const { bonds } = this.#policy;
     if (!bonds) return null;
-    const { address, random } = this.#link.peer;
     const own = bonds.list().filter(({ ownAddress }) => ownAddress === this.#link.own.address);
-    return (
-      own.find(({ identityAddress }) => identityAddress === address) ??
-      (random ? own.find(({ irk }) => irk !== null && resolves(irk, address)) : undefined) ??
-      null
-    );
+    return own.find((bond) => isBondWith(bond, this.#link.peer.address)) ?? null;
   }
 
   #encrypt(key: EncryptionKey): Promise<number> {
