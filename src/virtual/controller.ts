@@ -22,6 +22,8 @@ import { type LinkEnd, VirtualLink } from './virtual-link.ts';
 /** Octets of ACL data that one host buffer holds. */
 export const ACL_BUFFER_BYTES = 251;
 const MAX_LINKS = 20;
+/** Between the events of a central's links, where the interval has room: the default of Nordic's SoftDevice Controller. */
+const EVENT_SPACING_US = 7500;
 
 interface Advertising {
   intervalUs: number;
@@ -186,7 +188,10 @@ export class VirtualController {
     advertiser.#connectionComplete(STATUS.SUCCESS, peripheral, false, this.address, timing);
   }
 
-  /** The middle of the widest gap between this central's other links' events, as seen within one interval. */
+  /**
+   * Where a new link's events go among those of this central's other links, as seen within one interval: the event spacing after another
+   * where that leaves as much to the next, else in the middle of the widest gap.
+   */
   #placeAnchor(intervalUs: number): number {
     const earliest = this.#ether.now + 2500;
     const phases = [...this.#ends.values()]
@@ -200,12 +205,10 @@ export class VirtualController {
       .sort((a, b) => a - b);
     const first = phases[0];
     if (first === undefined) return earliest;
-    let best = { start: phases.at(-1)!, gap: first + intervalUs - phases.at(-1)! };
-    for (let i = 0; i + 1 < phases.length; i++) {
-      const gap = phases[i + 1]! - phases[i]!;
-      if (gap > best.gap + 1) best = { start: phases[i]!, gap };
-    }
-    return earliest + ((best.start + best.gap / 2) % intervalUs);
+    const gaps = phases.map((start, i) => ({ start, gap: (phases[i + 1] ?? first + intervalUs) - start }));
+    const roomy = gaps.find(({ gap }) => gap >= 2 * EVENT_SPACING_US - 1);
+    const { start, gap } = roomy ?? gaps.reduce((widest, each) => (each.gap > widest.gap + 1 ? each : widest));
+    return earliest + ((start + (roomy ? EVENT_SPACING_US : gap / 2)) % intervalUs);
   }
 
   #freeHandle(): number {

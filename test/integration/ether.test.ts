@@ -82,6 +82,27 @@ describe('a virtual controller', () => {
   });
 });
 
+test.each([3, 5, 8])(
+  '%i links whose interval has room for it get slots of equal length, also one that comes back',
+  async (count) => {
+    const central = air.central();
+    const radio = await openNobleRadio('test', central, systemClock);
+    cleanups.push(() => radio.stop());
+    const devices = Array.from({ length: count }, (_, i) => air.peripheral(i + 1));
+    for (const device of devices) device.start();
+    await hear(radio, ...devices);
+    const intervalMs = count * 7.5;
+    const connect = ({ address }: { address: string }) => radio.connect(address, { ...options, intervalMs });
+    const links = await Promise.all(devices.map(connect));
+    await links[1]!.disconnect();
+    await hear(radio, devices[1]!);
+    await connect(devices[1]!);
+    const phases = [...air.ether.links].map(({ nextAnchor }) => nextAnchor % (intervalMs * 1000)).sort((a, b) => a - b);
+    const slots = phases.map((phase, i) => (phases[i + 1] ?? phases[0]! + intervalMs * 1000) - phase);
+    expect(slots.map(Math.round)).toEqual(devices.map(() => 7500));
+  },
+);
+
 test('a device that sends nonsense at ATT and L2CAP costs only its own link, and nothing is thrown', async () => {
   const radio = await openNobleRadio('test', air.central(), systemClock);
   cleanups.push(() => radio.stop());

@@ -18,6 +18,8 @@ const STALLS_ALLOWED = 5;
 const REFUSALS_ALLOWED = 20;
 /** How often a device may forget an upload that it had begun. */
 const RESTARTS_ALLOWED = 2;
+/** Room for the opening fields and an image header, which servers look at before they erase (Zephyr `img_mgmt.c`). */
+const FIRST_FRAME_BYTES = 256;
 /** Acknowledged chunks without loss before a wider window is tried. */
 const GROW_AFTER = 8;
 /** Chunks begin at multiples of this: flash of many devices is written in words. */
@@ -146,7 +148,7 @@ class Upload {
   #send(offset: number): Chunk {
     const { bytes, index, image } = this.#firmware;
     const first = offset === 0;
-    const size = chunkBytes(this.#frameBytes(), offset, first, this.#total, index > 0);
+    const size = chunkBytes(this.#frameBytes(first), offset, first, this.#total, index > 0);
     const end = Math.min(offset + size, this.#total);
     const data = bytes.subarray(offset, end);
     const opening = first
@@ -175,8 +177,10 @@ class Upload {
     return chunk;
   }
 
-  #frameBytes(): number {
-    return this.#options.buffers.frameBytes;
+  /** The first frame is one write, or what an image header needs: it is short in the air, and the erase begins sooner. */
+  #frameBytes(first: boolean): number {
+    const { frameBytes } = this.#options.buffers;
+    return first ? Math.min(frameBytes, Math.max(this.#client.link.facts().mtu - 3, FIRST_FRAME_BYTES)) : frameBytes;
   }
 
   /** Waits for the next answer; a time-out goes back to what is acknowledged. */
