@@ -11,7 +11,7 @@ const SLOT_MS = 7.5;
 const UNIT_MS = 1.25;
 
 /** The interval of links that only ask a few questions, after a restart. */
-export const QUESTIONS_INTERVAL_MS = 30;
+export const QUESTIONS_INTERVAL_MS = 15;
 
 /** The connection interval in milliseconds for so many links on one radio: a slot for each, whole packets in each slot. */
 export function intervalFor(links: number): number {

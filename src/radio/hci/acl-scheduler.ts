@@ -18,22 +18,41 @@ interface LinkQueue {
   head: number;
   /** The packets that the controller holds, in order, by what each takes of a slot. */
   held: number[];
-  /** When the controller was last heard to begin on this link; null before the first time. */
-  slotSeenMs: number | null;
+  /** When the first packet of the link's last slot was heard to be over, had it not been delayed on its way; null before the first time. */
+  slotMs: number | null;
+  /** How often in a row a slot came at quite another time than expected. */
+  strangeSlots: number;
   /** When this link last came forward, or was given packets while it held none. */
   progressMs: number;
 }
 
-/** A first completion is heard about this long after its slot began: one packet's air time and the transport's delay. */
-const REPORT_DELAY_MS = 2.5;
+/** How a link shares the interval: its slot's length, what it empties, and how long a packet takes. */
+interface Slot {
+  readonly intervalMs: number;
+  readonly slotMs: number;
+  readonly packets: number;
+  readonly packetMs: number;
+}
+
+/**
+ * From when a packet is handed over until it is surely in the controller, and from when one is over until that is heard, together: learnt
+ * between `least` and `most`, up by `late` for each slot that a packet missed, down by `inTime` for each that none did.
+ */
+const ROUND_TRIP_MS = { least: 4.5, most: 8, late: 0.5, inTime: 0.002 } as const;
+/** A slot keeps its place to some millionths: of a delay within the jitter this share is taken for a new place. */
+const JITTER_MS = 2;
+const LATE_BELIEVED = 0.05;
+/** So many slots in a row beyond the jitter, and that is where they are: the interval has changed, or the first was heard half way. */
+const STRANGE_SLOTS = 3;
 /** Intervals without progress after which a link that holds packets counts as stalled. */
 const STALL_INTERVALS = 4;
 
 /**
  * Shares the controller's ACL buffers between links (Core 5.4, Vol 4 Part E, 4.1). A controller serves each link once an interval and
- * ends its event when it has nothing more of it. Buffers therefore go first to the link whose slot comes next, each up to what its slot
- * can empty; when slots come is learnt from Number Of Completed Packets. A link that stalls keeps what it holds and gets nothing more,
- * and no link may hold everything, so that the others go on.
+ * ends its event when it has nothing more of it: a packet that comes too late keeps a buffer for a whole interval. Buffers therefore go
+ * first to the link that needs its next packet soonest and can still get it in time, each up to what its slot can empty. When slots come is
+ * learnt from Number Of Completed Packets. A link that stalls keeps what it holds and gets nothing more, and no link may hold everything,
+ * so that the others go on.
  */
 export class AclScheduler {
   readonly #send: (packet: Buffer) => void;
@@ -42,9 +61,10 @@ export class AclScheduler {
   readonly #nowMs: () => number;
   readonly #links = new Map<number, LinkQueue>();
   #free: number;
-  /** The link that was served last, and how many of its packets in a row. */
+  /** The link that was served last, and what of its slot is over. */
   #current: LinkQueue | null = null;
   #served = 0;
+  #roundTripMs: number = ROUND_TRIP_MS.least;
 
   constructor(
     buffers: number,
@@ -60,7 +80,7 @@ export class AclScheduler {
   }
 
   add(handle: number): void {
-    this.#links.set(handle, { handle, waiting: [], head: 0, held: [], slotSeenMs: null, progressMs: 0 });
+    this.#links.set(handle, { handle, waiting: [], head: 0, held: [], slotMs: null, strangeSlots: 0, progressMs: 0 });
   }
 
   /** The link is over: the controller has dropped what it held of it. */
@@ -95,11 +115,14 @@ export class AclScheduler {
     const link = this.#links.get(handle);
     if (!link) return;
     const now = this.#nowMs();
+    const slot = this.#slot(link);
+    const pauseMs = now - link.progressMs;
     link.progressMs = now;
-    if (link !== this.#current) {
+    if (link !== this.#current || pauseMs > Math.max(slot.intervalMs / 4, 3 * slot.packetMs)) {
+      this.#learnRoundTrip(this.#current);
       this.#current = link;
       this.#served = 0;
-      link.slotSeenMs = now;
+      link.slotMs = this.#begun(link, slot, now);
     }
     const freed = link.held.splice(0, count);
     this.#served += sum(freed);
@@ -107,31 +130,60 @@ export class AclScheduler {
     this.#pump();
   }
 
+  /** A slot is over: what the controller still holds of it came too late. */
+  #learnRoundTrip(over: LinkQueue | null): void {
+    if (!over) return;
+    const { least, most, late, inTime } = ROUND_TRIP_MS;
+    const wasLate = over.held.length > 0 && this.#served < this.#slot(over).packets;
+    this.#roundTripMs = wasLate
+      ? Math.min(most, this.#roundTripMs + late)
+      : Math.max(least, this.#roundTripMs - inTime);
+  }
+
+  /** When the link's slot was, given that it is heard of now. What is heard late was delayed on its way. */
+  #begun(link: LinkQueue, { intervalMs }: Slot, now: number): number {
+    if (link.slotMs === null) return now;
+    const intervals = Math.round((now - link.slotMs) / intervalMs);
+    const expected = link.slotMs + intervals * intervalMs;
+    const off = now - expected;
+    if (Math.abs(off) > JITTER_MS) {
+      link.strangeSlots += 1;
+      return link.strangeSlots > STRANGE_SLOTS ? now : expected;
+    }
+    link.strangeSlots = 0;
+    return off <= 0 ? now : expected + off * LATE_BELIEVED;
+  }
+
   #pump(): void {
     if (this.#free === 0) return;
     const now = this.#nowMs();
-    const ready = [...this.#links.values()].filter(
-      (link) => link.head < link.waiting.length && !this.#stalled(link, now),
-    );
+    const links = [...this.#links.values()];
+    const ready = links.filter((link) => link.head < link.waiting.length && !this.#stalled(link, now));
     if (ready.length === 0) return;
-    if (this.#links.size === 1) return this.#give(ready[0]!, this.#buffers, this.#buffers);
-    const held = [...this.#links.values()].reduce(
-      (count, link) => count + (this.#stalled(link, now) ? link.held.length : 0),
-      0,
-    );
-    const most = Math.max(1, this.#buffers - held - 1);
-    this.#finishSlot(now, most);
-    const order = ready.map((link) => ({ link, waitMs: this.#waitMs(link, now) })).sort((a, b) => a.waitMs - b.waitMs);
-    for (const { link } of order) this.#give(link, this.#slotPackets(link), most);
-    for (const { link } of order) this.#give(link, most, most);
+    if (links.length === 1) return this.#give(ready[0]!, this.#buffers, this.#buffers);
+    const stuck = sum(links.map((link) => (this.#stalled(link, now) ? link.held.length : 0)));
+    const most = Math.max(1, this.#buffers - stuck - 1);
+    const needs = ready.map((link) => this.#need(link, now)).sort((a, b) => a.inMs - b.inMs);
+    for (const { link, packets } of needs) this.#give(link, packets, most);
+    // Nobody needs the rest: a slot that lasts longer than its share may use it.
+    for (const { link, lasts } of needs) if (lasts) this.#give(link, most, most);
   }
 
-  /** How long until the link's next slot can still be met; a link that was never served comes first. */
-  #waitMs(link: LinkQueue, now: number): number {
-    if (link.slotSeenMs === null) return 0;
-    const { intervalMs } = this.#shapeOf(link.handle);
-    const since = now - link.slotSeenMs + 2 * REPORT_DELAY_MS;
-    return intervalMs - (since % intervalMs);
+  /**
+   * By when the link needs its next packet, and how much it may hold: the slot that lasts is fed while it is not emptied, then the next one
+   * counts. A link that was never served comes first.
+   */
+  #need(link: LinkQueue, now: number): { link: LinkQueue; inMs: number; packets: number; lasts: boolean } {
+    const { intervalMs, packets, packetMs } = this.#slot(link);
+    if (link.slotMs === null) return { link, inMs: 0, packets, lasts: false };
+    const holds = sum(link.held);
+    const emptyMs = (served: number) => link.slotMs! + (served + holds - 1) * packetMs - this.#roundTripMs;
+    const served = link === this.#current ? this.#served : packets;
+    const lasts = served < packets && holds > 0 && now <= emptyMs(served);
+    if (lasts && served + holds < packets)
+      return { link, inMs: emptyMs(served) - now, packets: packets - served, lasts };
+    const sinceMs = now - emptyMs(0);
+    return { link, inMs: intervalMs - (((sinceMs % intervalMs) + intervalMs) % intervalMs), packets, lasts };
   }
 
   #stalled(link: LinkQueue, now: number): boolean {
@@ -139,15 +191,11 @@ export class AclScheduler {
     return now - link.progressMs > STALL_INTERVALS * this.#shapeOf(link.handle).intervalMs + 50;
   }
 
-  #slotPackets(link: LinkQueue): number {
-    return this.#shapeOf(link.handle).slotPackets(this.#links.size);
-  }
-
-  /** A slot larger than what the controller holds of it is fed while it lasts: once the controller has nothing more of it, it is over. */
-  #finishSlot(now: number, most: number): void {
-    const link = this.#current;
-    if (!link || link.held.length === 0 || this.#stalled(link, now)) return;
-    this.#give(link, this.#slotPackets(link) - this.#served, most);
+  #slot(link: LinkQueue): Slot {
+    const shape = this.#shapeOf(link.handle);
+    const packets = shape.slotPackets(this.#links.size);
+    const slotMs = shape.intervalMs / this.#links.size;
+    return { intervalMs: shape.intervalMs, slotMs, packets, packetMs: slotMs / packets };
   }
 
   /** Hands over what a slot empties, `slot` in full packets, and at most `most` packets in all. */
