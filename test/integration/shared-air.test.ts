@@ -9,7 +9,8 @@ const SLOT_MS = 7.5;
 /** Full packets of 1408 µs that a slot of 7.5 ms holds. */
 const SLOT_PACKETS = 5;
 const FRAME_PACKETS = 10;
-const SETTLED_MS = 5_000;
+const DEATH_MS = 5_000;
+const SETTLED_MS = 8_000;
 const END_MS = 25_000;
 
 interface Conditions {
@@ -19,6 +20,8 @@ interface Conditions {
   readonly jitterMs: number;
   /** The host does not get to run for so long, once a second. */
   readonly stallMs?: number;
+  /** One link dies before what is measured begins, and is over by then. */
+  readonly oneDies?: boolean;
 }
 
 /** What is due at a time. */
@@ -41,7 +44,7 @@ class Agenda {
  * A central with 8 buffers whose links all have plenty to send, in the ether's time: the share of the air's packets that the scheduler got
  * out, once all links were there.
  */
-function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0 }: Conditions): number {
+function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0, oneDies = false }: Conditions): number {
   const intervalMs = links * SLOT_MS;
   const ether = new Ether(3);
   const random = seededRandom(5);
@@ -71,6 +74,7 @@ function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0 }: Conditions): nu
     parameters.writeUInt16LE(32, 0);
     peer.fromHost(hciCommand(OPCODE.LE_SET_ADVERTISING_PARAMETERS, parameters));
     peer.fromHost(hciCommand(OPCODE.LE_SET_ADVERTISING_ENABLE, Buffer.of(1)));
+    if (oneDies && i === 1) agenda.at(DEATH_MS, () => peer.vanish());
     return peer;
   });
   const connectNext = () => {
@@ -110,6 +114,7 @@ function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0 }: Conditions): nu
   central.toHost = (packet) =>
     toHost(() => {
       if (packet[1] === EVENT.LE_META && packet[3] === LE_EVENT.CONNECTION_COMPLETE) linked(packet.readUInt16LE(5));
+      if (packet[1] === EVENT.DISCONNECTION_COMPLETE) scheduler.remove(packet.readUInt16LE(4));
       if (packet[1] !== EVENT.NUMBER_OF_COMPLETED_PACKETS) return;
       scheduler.completed(packet.readUInt16LE(4), packet.readUInt16LE(6));
       if (agenda.nowMs >= SETTLED_MS) completed += packet.readUInt16LE(6);
@@ -120,12 +125,16 @@ function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0 }: Conditions): nu
     agenda.run(nowMs);
   }
   expect(central.overflows).toBe(0);
-  return completed / (((END_MS - SETTLED_MS) / intervalMs) * links * SLOT_PACKETS);
+  return completed / (((END_MS - SETTLED_MS) / intervalMs) * (oneDies ? links - 1 : links) * SLOT_PACKETS);
 }
 
 describe('links that share a controller’s buffers', () => {
   test.each([2, 3, 8, 16, 20])('fill the air, %i of them', (links) => {
     expect(shareOfAir({ links, latencyMs: 0.3, jitterMs: 0.3 })).toBeGreaterThan(0.995);
+  });
+
+  test.each([3, 8, 16])('fill the slots that are left when one of %i has died', (links) => {
+    expect(shareOfAir({ links, latencyMs: 0.3, jitterMs: 0.3, oneDies: true })).toBeGreaterThan(0.99);
   });
 
   test.each([

@@ -22,6 +22,10 @@ interface LinkQueue {
   slotMs: number | null;
   /** How often in a row a slot came at quite another time than expected. */
   strangeSlots: number;
+  /** What its slots have turned out to empty; null while that is not known to be less than its share. */
+  capacity: number | null;
+  /** How often in a row a slot ended with packets left after the same number. */
+  cuts: { after: number; times: number };
   /** When this link last came forward, or was given packets while it held none. */
   progressMs: number;
 }
@@ -38,12 +42,14 @@ interface Slot {
  * From when a packet is handed over until it is surely in the controller, and from when one is over until that is heard, together: learnt
  * between `least` and `most`, up by `late` for each slot that a packet missed, down by `inTime` for each that none did.
  */
-const ROUND_TRIP_MS = { least: 4.5, most: 8, late: 0.5, inTime: 0.002 } as const;
+const ROUND_TRIP_MS = { least: 2, most: 8, late: 0.5, inTime: 0.002 } as const;
 /** A slot keeps its place to some millionths: of a delay within the jitter this share is taken for a new place. */
 const JITTER_MS = 2;
 const LATE_BELIEVED = 0.05;
 /** So many slots in a row beyond the jitter, and that is where they are: the interval has changed, or the first was heard half way. */
 const STRANGE_SLOTS = 3;
+/** So many slots in a row that end with packets left after the same number: they are shorter than the link's share. */
+const CUTS = 3;
 /** Intervals without progress after which a link that holds packets counts as stalled. */
 const STALL_INTERVALS = 4;
 
@@ -80,7 +86,18 @@ export class AclScheduler {
   }
 
   add(handle: number): void {
-    this.#links.set(handle, { handle, waiting: [], head: 0, held: [], slotMs: null, strangeSlots: 0, progressMs: 0 });
+    this.#forgetCapacities();
+    this.#links.set(handle, {
+      handle,
+      waiting: [],
+      head: 0,
+      held: [],
+      slotMs: null,
+      strangeSlots: 0,
+      capacity: null,
+      cuts: { after: 0, times: 0 },
+      progressMs: 0,
+    });
   }
 
   /** The link is over: the controller has dropped what it held of it. */
@@ -88,10 +105,19 @@ export class AclScheduler {
     const link = this.#links.get(handle);
     if (!link) return;
     this.#links.delete(handle);
+    this.#forgetCapacities();
     if (this.#current === link) this.#current = null;
     this.#free += link.held.length;
     for (const pending of link.waiting.slice(link.head)) pending.dropped?.();
     this.#pump();
+  }
+
+  /** With other links the slots are others. */
+  #forgetCapacities(): void {
+    for (const link of this.#links.values()) {
+      link.capacity = null;
+      link.cuts = { after: 0, times: 0 };
+    }
   }
 
   /** Packets of a link that are not yet over the air: here or in the controller. */
@@ -119,7 +145,7 @@ export class AclScheduler {
     const pauseMs = now - link.progressMs;
     link.progressMs = now;
     if (link !== this.#current || pauseMs > Math.max(slot.intervalMs / 4, 3 * slot.packetMs)) {
-      this.#learnRoundTrip(this.#current);
+      if (this.#current) this.#slotOver(this.#current);
       this.#current = link;
       this.#served = 0;
       link.slotMs = this.#begun(link, slot, now);
@@ -130,14 +156,17 @@ export class AclScheduler {
     this.#pump();
   }
 
-  /** A slot is over: what the controller still holds of it came too late. */
-  #learnRoundTrip(over: LinkQueue | null): void {
-    if (!over) return;
+  /** A slot is over: what the controller still holds of it came too late, or, again and again, was more than the slot empties. */
+  #slotOver(over: LinkQueue): void {
+    const left = over.held.length > 0;
     const { least, most, late, inTime } = ROUND_TRIP_MS;
-    const wasLate = over.held.length > 0 && this.#served < this.#slot(over).packets;
+    const wasLate = left && this.#served < this.#slot(over).packets;
     this.#roundTripMs = wasLate
       ? Math.min(most, this.#roundTripMs + late)
       : Math.max(least, this.#roundTripMs - inTime);
+    const again = left && over.cuts.after === this.#served;
+    over.cuts = { after: this.#served, times: left ? (again ? over.cuts.times + 1 : 1) : 0 };
+    if (over.cuts.times >= CUTS && this.#served > 0) over.capacity = this.#served;
   }
 
   /** When the link's slot was, given that it is heard of now. What is heard late was delayed on its way. */
@@ -183,7 +212,7 @@ export class AclScheduler {
     if (lasts && served + holds < packets)
       return { link, inMs: emptyMs(served) - now, packets: packets - served, lasts };
     const sinceMs = now - emptyMs(0);
-    return { link, inMs: intervalMs - (((sinceMs % intervalMs) + intervalMs) % intervalMs), packets, lasts };
+    return { link, inMs: Math.max(1, Math.ceil(sinceMs / intervalMs)) * intervalMs - sinceMs, packets, lasts };
   }
 
   #stalled(link: LinkQueue, now: number): boolean {
@@ -193,9 +222,10 @@ export class AclScheduler {
 
   #slot(link: LinkQueue): Slot {
     const shape = this.#shapeOf(link.handle);
-    const packets = shape.slotPackets(this.#links.size);
+    const share = shape.slotPackets(this.#links.size);
+    const packets = Math.min(share, link.capacity ?? share);
     const slotMs = shape.intervalMs / this.#links.size;
-    return { intervalMs: shape.intervalMs, slotMs, packets, packetMs: slotMs / packets };
+    return { intervalMs: shape.intervalMs, slotMs, packets, packetMs: slotMs / share };
   }
 
   /** Hands over what a slot empties, `slot` in full packets, and at most `most` packets in all. */
