@@ -18,6 +18,8 @@ describe('the order of a frame', () => {
     ['1ddD01D0', []],
     ['10D', ['end-before-data 0']],
     ['1d0D1D0', ['end-before-data 0']],
+    ['1d0', ['end-before-data 0']],
+    ['1D01d0', ['end-before-data 1']],
     ['D10', ['data-before-start 0']],
     ['D01D0', ['missing-start 0']],
     ['1D1D0', ['missing-end 0']],

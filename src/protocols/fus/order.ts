@@ -152,7 +152,8 @@ function judge(
     if (!open) add('missing-start', frame, begin);
     else if (begin.number < open.number) add('data-before-start', frame, begin);
     if (!close) add('missing-end', frame, end);
-    else if (close.number < end.number) add('end-before-data', frame, close);
+    // The rest of the data may have come later, or never.
+    else if (close.number < end.number || !end.endsFrame) add('end-before-data', frame, close);
     else if (next && next.number < close.number) add('interleaved', frame, next);
   });
   const empty = Math.min(opens.left.length, closes.left.length);
