@@ -194,25 +194,24 @@ export class AclScheduler {
     const most = Math.max(1, this.#buffers - stuck - 1);
     const needs = ready.map((link) => this.#need(link, now)).sort((a, b) => a.inMs - b.inMs);
     for (const { link, packets } of needs) this.#give(link, packets, most);
-    // Nobody needs the rest: a slot that lasts longer than its share may use it.
-    for (const { link, lasts } of needs) if (lasts) this.#give(link, most, most);
+    // What nobody needs may go to slots that last longer than their share: those of links that are done are free.
+    for (const { link } of needs) this.#give(link, most, most);
   }
 
   /**
    * By when the link needs its next packet, and how much it may hold: the slot that lasts is fed while it is not emptied, then the next one
    * counts. A link that was never served comes first.
    */
-  #need(link: LinkQueue, now: number): { link: LinkQueue; inMs: number; packets: number; lasts: boolean } {
+  #need(link: LinkQueue, now: number): { link: LinkQueue; inMs: number; packets: number } {
     const { intervalMs, packets, packetMs } = this.#slot(link);
-    if (link.slotMs === null) return { link, inMs: 0, packets, lasts: false };
+    if (link.slotMs === null) return { link, inMs: 0, packets };
     const holds = sum(link.held);
     const emptyMs = (served: number) => link.slotMs! + (served + holds - 1) * packetMs - this.#roundTripMs;
     const served = link === this.#current ? this.#served : packets;
     const lasts = served < packets && holds > 0 && now <= emptyMs(served);
-    if (lasts && served + holds < packets)
-      return { link, inMs: emptyMs(served) - now, packets: packets - served, lasts };
+    if (lasts && served + holds < packets) return { link, inMs: emptyMs(served) - now, packets: packets - served };
     const sinceMs = now - emptyMs(0);
-    return { link, inMs: Math.max(1, Math.ceil(sinceMs / intervalMs)) * intervalMs - sinceMs, packets, lasts };
+    return { link, inMs: Math.max(1, Math.ceil(sinceMs / intervalMs)) * intervalMs - sinceMs, packets };
   }
 
   #stalled(link: LinkQueue, now: number): boolean {
