@@ -18,6 +18,8 @@ interface LinkQueue {
   head: number;
   /** The packets that the controller holds, in order, by what each takes of a slot. */
   held: number[];
+  /** When each of them was handed over. */
+  heldSinceMs: number[];
   /** When the first packet of the link's last slot was heard to be over, had it not been delayed on its way; null before the first time. */
   slotMs: number | null;
   /** How often in a row a slot came at quite another time than expected. */
@@ -92,6 +94,7 @@ export class AclScheduler {
       waiting: [],
       head: 0,
       held: [],
+      heldSinceMs: [],
       slotMs: null,
       strangeSlots: 0,
       capacity: null,
@@ -143,24 +146,28 @@ export class AclScheduler {
     const now = this.#nowMs();
     const slot = this.#slot(link);
     const pauseMs = now - link.progressMs;
+    const lastMs = this.#current?.progressMs ?? now;
     link.progressMs = now;
     if (link !== this.#current || pauseMs > Math.max(slot.intervalMs / 4, 3 * slot.packetMs)) {
-      if (this.#current) this.#slotOver(this.#current);
+      if (this.#current) this.#slotOver(this.#current, lastMs, now);
       this.#current = link;
       this.#served = 0;
       link.slotMs = this.#begun(link, slot, now);
     }
     const freed = link.held.splice(0, count);
+    link.heldSinceMs.splice(0, count);
     this.#served += sum(freed);
     this.#free += freed.length;
     this.#pump();
   }
 
   /** A slot is over: what the controller still holds of it came too late, or, again and again, was more than the slot empties. */
-  #slotOver(over: LinkQueue): void {
+  #slotOver(over: LinkQueue, lastMs: number, now: number): void {
     const left = over.held.length > 0;
     const { least, most, late, inTime } = ROUND_TRIP_MS;
-    const wasLate = left && this.#served < this.#slot(over).packets;
+    const { packets, packetMs } = this.#slot(over);
+    // What was handed over after the slot's last packet is for the next one; and where the air did not pause there was no room.
+    const wasLate = left && this.#served < packets && over.heldSinceMs[0]! <= lastMs && now - lastMs > 2 * packetMs;
     this.#roundTripMs = wasLate
       ? Math.min(most, this.#roundTripMs + late)
       : Math.max(least, this.#roundTripMs - inTime);
@@ -244,6 +251,7 @@ export class AclScheduler {
     }
     if (link.held.length === 0) link.progressMs = this.#nowMs();
     link.held.push(share(pending.packet));
+    link.heldSinceMs.push(this.#nowMs());
     this.#free -= 1;
     this.#send(pending.packet);
     pending.taken?.();
