@@ -127,6 +127,7 @@ export class RadioPool {
       if (candidates.length === 0) {
         this.#drop(waiter);
         waiter.take(null);
+        continue;
       }
       const free = candidates.filter(({ radio }) => this.#hasRoom(radio));
       const best = free

@@ -431,7 +431,7 @@ export class UnitSession {
   /** The addresses of the adapters that the device has a bond with. */
   #adaptersBonded(address: string): ReadonlySet<string> {
     if (this.#bonded?.address !== address) {
-      const bonds = (this.#security.bonds?.list() ?? []).filter((bond) => isBondWith(bond, address));
+      const bonds = (this.#security.bonds?.list() ?? []).filter((bond) => isBondWith(bond, { address, random: true }));
       this.#bonded = { address, adapters: new Set(bonds.map(({ ownAddress }) => ownAddress)) };
     }
     return this.#bonded.adapters;

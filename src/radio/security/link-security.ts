@@ -10,9 +10,9 @@ import { pairingAddress, resolves } from './toolbox.ts';
 const KEY_MISSING = 0x06;
 const ENCRYPTION_TIMEOUT_MS = 40_000;
 
-/** Whether the bond is with the device of this address: its identity address, or a private one that the bond's key resolves. */
-export function isBondWith({ identityAddress, irk }: Bond, address: string): boolean {
-  return identityAddress === address || (irk !== null && resolves(irk, address));
+/** Whether the bond is with the device of this address: its identity address, or, if it is a random one, one that the bond's key resolves. */
+export function isBondWith({ identityAddress, irk }: Bond, { address, random }: SecuredLink['peer']): boolean {
+  return identityAddress === address || (random && irk !== null && resolves(irk, address));
 }
 
 /** What security needs of the link that it is for. */
@@ -162,7 +162,7 @@ export class LinkSecurityManager {
     const { bonds } = this.#policy;
     if (!bonds) return null;
     const own = bonds.list().filter(({ ownAddress }) => ownAddress === this.#link.own.address);
-    return own.find((bond) => isBondWith(bond, this.#link.peer.address)) ?? null;
+    return own.find((bond) => isBondWith(bond, this.#link.peer)) ?? null;
   }
 
   #encrypt(key: EncryptionKey): Promise<number> {
