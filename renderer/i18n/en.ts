@@ -341,6 +341,8 @@ export const en = {
     buffers: '{count} buffers of {octets} octets',
     can: { encryption: 'encryption', dataLength: 'long packets', phy2M: '2M' },
     radioLinks: 'Connected units',
+    radioUploading: 'Uploading now',
+    radioFailures: 'Failed links in this run',
     signOutMinutes: 'Sign out after minutes without input (0: never)',
     findTimeout: 'Look for units at START, seconds',
     scannerPrefix: 'Scanner prefix (empty: told by its pace)',

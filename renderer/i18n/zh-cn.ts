@@ -338,6 +338,8 @@ export const zhCn: Messages = {
     buffers: '{count} 个 {octets} 字节缓冲区',
     can: { encryption: '加密', dataLength: '长数据包', phy2M: '2M' },
     radioLinks: '已连接设备',
+    radioUploading: '正在上传',
+    radioFailures: '本次运行失败的连接',
     signOutMinutes: '无操作自动退出(分钟,0 为从不)',
     findTimeout: '开始时查找设备(秒)',
     scannerPrefix: '扫码枪前缀(留空:按速度识别)',

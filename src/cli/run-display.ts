@@ -56,6 +56,8 @@ export class RunDisplay {
       }
       case 'unit-quarantined':
         return this.#say(`${event.unit} is quarantined: ${event.code}`);
+      case 'radio-load':
+        return;
       case 'radio-lost':
         return this.#say(`Radio ${event.radio} lost: ${event.detail}`);
       case 'summary':

@@ -58,8 +58,12 @@ export interface RadioState {
   readonly name: string;
   readonly state: 'ready' | 'lost';
   readonly address: string | null;
-  /** Units that it is connected to now. */
+  /** Units that it is connected to now, or about to be. */
   readonly links: number;
+  /** How many of them upload now; the others wait for an erase, a restart, an answer. */
+  readonly uploading: number;
+  /** Links of this run, or of the last one, that failed on it. */
+  readonly failures: number;
   /** How many links its controller carries, once that is known. */
   readonly linkLimit: number | null;
   readonly controller: ControllerFacts | null;

@@ -97,5 +97,13 @@ export type JobEvent =
       readonly willRetry: boolean;
     }
   | { readonly type: 'unit-quarantined'; readonly unit: string; readonly code: ErrorCode }
+  /** What a radio carries: its links, those of them that upload now, and the links of this job that failed on it. */
+  | {
+      readonly type: 'radio-load';
+      readonly radio: string;
+      readonly links: number;
+      readonly uploading: number;
+      readonly failures: number;
+    }
   | { readonly type: 'radio-lost'; readonly radio: string; readonly detail: string }
   | JobSummary;

@@ -114,7 +114,10 @@ class JobRun {
     this.#clock = clock;
     this.#record = record;
     this.#emit = emit;
-    this.#pool = new RadioPool(() => this.#linksPlanned());
+    this.#pool = new RadioPool(
+      () => this.#linksPlanned(),
+      ({ name }, load) => emit({ type: 'radio-load', radio: name, ...load }),
+    );
     this.#watch = new AirWatch(order.profile, clock, () => this.#pool.serve());
     const stop = () => this.#stop.abort(new StationError('STOPPED'));
     if (signal.aborted) stop();

@@ -29,6 +29,16 @@ export interface Candidate {
   readonly bonded: boolean;
 }
 
+/** What a radio carries for a job, and how it has gone so far. */
+export interface RadioLoad {
+  /** Links that it has, or is about to have. */
+  readonly links: number;
+  /** How many of them fill the air now; the others wait for an erase, an answer, a check. */
+  readonly uploading: number;
+  /** Links of this job that have failed on it. */
+  readonly failures: number;
+}
+
 interface Waiter {
   readonly unit: string;
   readonly urgent: boolean;
@@ -39,7 +49,8 @@ interface Waiter {
 interface Shared {
   /** Whether each of its links fills the air. */
   readonly links: Map<LinkPlace, boolean>;
-  /** Failures lately: halved by each success. */
+  /** Failures lately: halved by each link that ends without one. */
+  recentFailures: number;
   failures: number;
   /** Links that fill the air share one interval: events of different ones would collide. */
   intervalMs: number | null;
@@ -63,14 +74,16 @@ const NO_BOND_WEIGHT = 100;
  */
 export class RadioPool {
   readonly #mostLinks: () => number;
+  readonly #onLoad: (radio: Radio, load: RadioLoad) => void;
   readonly #shared = new Map<Radio, Shared>();
   readonly #waiters: Waiter[] = [];
   /** How often a unit has failed on a radio. */
   readonly #unitFailures = new Map<string, Map<Radio, number>>();
 
-  /** `mostLinks` is what the plan gives each radio now. */
-  constructor(mostLinks: () => number) {
+  /** `mostLinks` is what the plan gives each radio now; `onLoad` hears of each change of what a radio carries. */
+  constructor(mostLinks: () => number, onLoad: (radio: Radio, load: RadioLoad) => void = () => undefined) {
     this.#mostLinks = mostLinks;
+    this.#onLoad = onLoad;
   }
 
   get radios(): Radio[] {
@@ -80,7 +93,7 @@ export class RadioPool {
   /** A radio is there. */
   add(radio: Radio): void {
     if (this.#shared.has(radio)) return;
-    this.#shared.set(radio, { links: new Map(), failures: 0, intervalMs: null });
+    this.#shared.set(radio, { links: new Map(), recentFailures: 0, failures: 0, intervalMs: null });
     this.serve();
   }
 
@@ -147,12 +160,12 @@ export class RadioPool {
 
   /** What it would cost to put the unit there, in links that fill the air. */
   #cost(unit: string, { radio, rssi, bonded }: Candidate): number {
-    const { links, failures } = this.#shared.get(radio)!;
+    const { links, recentFailures } = this.#shared.get(radio)!;
     const air = [...links.values()].reduce((total, fills) => total + (fills ? 1 : WAITING_SHARE), 0);
     const weakness = Math.max(0, WEAK_DBM - rssi) / DB_PER_LINK;
     const own = this.#unitFailures.get(unit)?.get(radio) ?? 0;
     // Among equals the one with the fewest links, whatever they do.
-    const failed = failures * FAILURE_WEIGHT + own * OWN_FAILURE_WEIGHT;
+    const failed = recentFailures * FAILURE_WEIGHT + own * OWN_FAILURE_WEIGHT;
     return air + weakness + failed + (bonded ? 0 : NO_BOND_WEIGHT) + links.size / 1000;
   }
 
@@ -161,7 +174,15 @@ export class RadioPool {
     if (index >= 0) this.#waiters.splice(index, 1);
   }
 
+  #tell(radio: Radio): void {
+    const shared = this.#shared.get(radio);
+    if (!shared) return;
+    const { links, failures } = shared;
+    this.#onLoad(radio, { links: links.size, uploading: [...links.values()].filter(Boolean).length, failures });
+  }
+
   #place(unit: string, radio: Radio): LinkPlace {
+    let failed = false;
     const place: LinkPlace = {
       radio,
       intervalMs: ({ bulkMs, questionsMs }) => {
@@ -174,11 +195,18 @@ export class RadioPool {
       },
       fill: (air) => {
         const shared = this.#shared.get(radio);
-        if (shared?.links.has(place)) shared.links.set(place, air);
+        if (!shared?.links.has(place) || shared.links.get(place) === air) return;
+        shared.links.set(place, air);
+        this.#tell(radio);
       },
       failed: () => {
         const shared = this.#shared.get(radio);
-        if (shared) shared.failures += 1;
+        if (shared && !failed) {
+          shared.recentFailures += 1;
+          shared.failures += 1;
+          this.#tell(radio);
+        }
+        failed = true;
         const failures = this.#unitFailures.get(unit) ?? new Map<Radio, number>();
         failures.set(radio, (failures.get(radio) ?? 0) + 1);
         this.#unitFailures.set(unit, failures);
@@ -186,12 +214,14 @@ export class RadioPool {
       release: () => {
         const shared = this.#shared.get(radio);
         if (!shared?.links.delete(place)) return;
-        shared.failures /= 2;
+        if (!failed) shared.recentFailures /= 2;
         if (shared.links.size === 0) shared.intervalMs = null;
+        this.#tell(radio);
         this.serve();
       },
     };
     this.#shared.get(radio)!.links.set(place, false);
+    this.#tell(radio);
     return place;
   }
 }

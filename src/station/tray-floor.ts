@@ -8,6 +8,7 @@ import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from '../scheduler/air-watch.ts';
 import { identifyDevice } from '../scheduler/identify.ts';
+import type { RadioLoad } from '../scheduler/radio-pool.ts';
 import type { BoardStore } from './board-store.ts';
 import type { Library, ReadyOrder } from './library.ts';
 import type { Practice } from './practice.ts';
@@ -52,6 +53,8 @@ export class TrayFloor {
   #running: { stop: AbortController; done: Promise<void> } | null = null;
   readonly #identified = new Set<string>();
   readonly #uploads = new Map<number, Upload>();
+  /** What each radio carries, by its name. */
+  readonly #loads = new Map<string, RadioLoad>();
   readonly #unwatchShelf: () => void;
   readonly #ended = new AbortController();
 
@@ -282,6 +285,7 @@ export class TrayFloor {
     if (!radios.places().some(({ radio }) => radio)) throw new StationError('NO_RADIO');
     this.#stopWatching();
     this.#uploads.clear();
+    this.#loads.clear();
     this.#begin(units);
     const stop = new AbortController();
     const { records, clock, practice, appVersion } = this.#parts;
@@ -392,11 +396,9 @@ export class TrayFloor {
           detail: null,
         });
       case 'linked':
-        this.#board.tile(this.#indexOf(event.unit), { radio: event.radio, rssi: event.rssi });
-        return this.#showRadios();
+        return this.#board.tile(this.#indexOf(event.unit), { radio: event.radio, rssi: event.rssi });
       case 'unlinked':
-        this.#board.tile(this.#indexOf(event.unit), { radio: null });
-        return this.#showRadios();
+        return this.#board.tile(this.#indexOf(event.unit), { radio: null });
       case 'signal':
         return this.#board.tile(this.#indexOf(event.unit), { rssi: event.rssi });
       case 'step':
@@ -407,7 +409,11 @@ export class TrayFloor {
         return this.#attemptEnded(event);
       case 'unit-quarantined':
         return this.#board.tile(this.#indexOf(event.unit), { quarantined: this.#parts.practice === null });
+      case 'radio-load':
+        this.#loads.set(event.radio, event);
+        return this.#showRadios();
       case 'radio-lost':
+        this.#loads.delete(event.radio);
         return this.#notice({ code: 'RADIO_LOST', detail: `${event.radio}: ${event.detail}` });
       case 'job-started':
       case 'summary':
@@ -529,9 +535,19 @@ export class TrayFloor {
 
   #showRadios(): void {
     const radios = this.#parts.shelf.places().map(({ name, radio, detail }): RadioState => {
-      const links = this.#board.tiles.filter((tile) => tile.radio === name).length;
       const { address = null, linkLimit = null, controller = null } = radio ?? {};
-      return { name, state: radio ? 'ready' : 'lost', address, links, linkLimit, controller, detail };
+      const { links = 0, uploading = 0, failures = 0 } = this.#loads.get(name) ?? {};
+      return {
+        name,
+        state: radio ? 'ready' : 'lost',
+        address,
+        links,
+        uploading,
+        failures,
+        linkLimit,
+        controller,
+        detail,
+      };
     });
     if (JSON.stringify(radios) !== JSON.stringify(this.#board.head.radios)) this.#board.setHead({ radios });
   }

@@ -1,4 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -24,6 +26,7 @@ const kept = new Set([
   'records',
   'statistics',
   'firmware',
+  'radios',
   'comparison',
 ]);
 
@@ -251,16 +254,22 @@ describe('every screen', () => {
 
 describe('a unit that broke the order', () => {
   let fus: ServedStation;
+  let deviceLogs: string;
   beforeAll(async () => {
-    fus = await serveStation({
+    deviceLogs = await mkdtemp(join(tmpdir(), 'dfu-device-logs-'));
+    const tray = {
       units: 1,
-      speed: 4,
+      speed: 1,
       device: { protocol: 'fus', bootMs: 500 },
       faults: [{ unit: 1, do: 'late-data' }],
-    });
+    };
+    fus = await serveStation(tray, '--device-logs', deviceLogs);
     ({ page, complaints } = await openPage(browser, fus.address));
   });
-  afterAll(() => fus.stop());
+  afterAll(async () => {
+    await fus.stop();
+    await rm(deviceLogs, { recursive: true });
+  });
 
   test('shows who did it, and where its own log and the station part, in words of the chosen language', async () => {
     await page.locator('.person').first().waitFor();
@@ -274,14 +283,7 @@ describe('a unit that broke the order', () => {
     await page.locator('.tile[data-unit=SN0001]').click();
     await page.locator('.verdict').waitFor();
     expect(await page.locator('.order').innerText()).toContain(en.unit.verdicts.peripheral);
-    const answers = Array.from({ length: 30 }, (_, i) => {
-      const at = (ms: number) => (1 + (i * 8 + ms) / 1000).toFixed(4);
-      return `${at(0)}: Response=1\n${at(0.2)}: Data ${i === 0 ? 58 : 11} bytes\n${at(0.4)}: Response=0\n`;
-    });
-    const log = Buffer.from(answers.join(''));
-    await page
-      .locator('.compare input[type=file]')
-      .setInputFiles({ name: 'device.log', mimeType: 'text/plain', buffer: log });
+    await page.locator('.compare input[type=file]').setInputFiles(join(deviceLogs, 'SN0001.log'));
     await page.locator('.compare .first').waitFor();
     expect(await page.locator('.compare .finding').innerText()).toMatch(/device's log/);
     await page.locator('.compare').evaluate((card) => card.scrollIntoView());

@@ -266,10 +266,14 @@ describe('the tray', () => {
     const { client } = window;
     await client.ask('load-work-order', { code: ' WO-1001 ' });
     for (const code of labels(3)) await client.ask('scan', { code });
+    const uploading: number[] = [];
+    station.desk.board.onChange(({ head }) => uploading.push(...(head?.radios ?? []).map((radio) => radio.uploading)));
     await client.ask('start', {});
     await expect(client.ask('start', {})).rejects.toEqual(refused('TRAY_BUSY'));
     await expect(client.ask('scan', { code: 'SN0004' })).rejects.toEqual(refused('TRAY_BUSY'));
     await phase(station, 'ended');
+    expect(Math.max(...uploading)).toBeGreaterThan(0);
+    expect(station.desk.board.head.radios).toMatchObject([{ links: 0, uploading: 0, failures: 0 }]);
     const { tiles } = station.desk.board;
     expect(tiles.slice(0, 3).map(({ outcome, code }) => [outcome, code])).toEqual([
       ['pass', null],

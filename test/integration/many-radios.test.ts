@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Radio } from '../../src/radio/radio.ts';
-import { type Candidate, RadioPool } from '../../src/scheduler/radio-pool.ts';
+import { type Candidate, type RadioLoad, RadioPool } from '../../src/scheduler/radio-pool.ts';
 import { outcomes, testFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 const passed = (units: number) =>
@@ -109,6 +109,45 @@ describe('places on radios', () => {
     failing.failed();
     failing.release();
     expect((await place(places, '2', heard(-50, -50))).radio).toBe(b);
+  });
+
+  test('are given less on a radio where links fail, until they succeed there again', async () => {
+    const places = pool();
+    const busy = await place(places, 'busy', only(b));
+    busy.fill(true);
+    const attempt = async (unit: string, fails: boolean) => {
+      const given = await place(places, unit, only(a));
+      if (fails) given.failed();
+      given.release();
+    };
+    for (const unit of ['1', '2', '3']) await attempt(unit, true);
+    const shunned = await place(places, '4', heard(-50, -50));
+    expect(shunned.radio).toBe(b);
+    shunned.release();
+    for (const unit of ['5', '6', '7']) await attempt(unit, false);
+    expect((await place(places, '8', heard(-50, -50))).radio).toBe(a);
+  });
+
+  test('are counted: links, those that fill the air, and those that failed', async () => {
+    const loads: RadioLoad[] = [];
+    const places = new RadioPool(
+      () => 8,
+      (_radio, load) => loads.push(load),
+    );
+    places.add(a);
+    const given = await place(places, '1', only(a));
+    given.fill(true);
+    given.fill(true);
+    given.failed();
+    given.failed();
+    given.release();
+    given.release();
+    expect(loads).toEqual([
+      { links: 1, uploading: 0, failures: 0 },
+      { links: 1, uploading: 1, failures: 0 },
+      { links: 1, uploading: 1, failures: 1 },
+      { links: 0, uploading: 0, failures: 1 },
+    ]);
   });
 
   test('come with one interval for all that fill the air, and a short one for questions while none does', async () => {
