@@ -18,14 +18,16 @@ export interface StationValue {
 /** How many lines of the device's log may be missing between two that are there, before they are no reordering but a loss. */
 const NEAR_ROWS = 12;
 /** Longer sequences are aligned by content alone. */
-const MAX_CELLS = 16_000_000;
+const MAX_CELLS = 8_000_000;
 /** What lies further apart in time is not the same value. */
 const FAR_MS = 100;
 /** Markers keep their order among themselves: rather than one of them, data are taken to have moved. */
 const MARKER_GAP = 1.05;
-/** Events of the device that vote about the clocks, and how fine their votes are. */
-const SAMPLES = 256;
-const BUCKET_MS = 50;
+/** How many pairs, at most, are asked about the clocks. */
+const MOST_VOTES = 100_000;
+/** Clocks drift against each other by at most this share, and values wait for a connection event of about so long. */
+const MOST_DRIFT = 1e-3;
+const WINDOW_MS = 12;
 
 /** Aligns the two sequences and says where they part. Missing lines, another clock and its drift do not matter: order and content do. */
 export function compareLogs(
@@ -85,29 +87,65 @@ type Pair = readonly [device: number | null, station: number | null];
  * they are too long, by content alone.
  */
 function align(device: readonly Entry[], station: readonly Entry[]): Pair[] {
-  const offsetMs = device.length * station.length <= MAX_CELLS ? clockOffset(device, station) : null;
-  return offsetMs === null ? alignByContent(device, station) : alignByTime(device, station, offsetMs);
+  const clock = device.length * station.length <= MAX_CELLS ? clockLine(device, station) : null;
+  return clock === null ? alignByContent(device, station) : alignByTime(device, station, clock);
 }
 
-/** The offset between the clocks for which most values have their like on the other side: each pair of the same content has a vote. */
-function clockOffset(device: readonly Entry[], station: readonly Entry[]): number | null {
-  const votes = new Map<number, { count: number; sum: number }>();
-  const every = Math.max(1, Math.floor(device.length / SAMPLES));
-  for (let i = 0; i < device.length; i += every) {
-    const { key, timeMs } = device[i]!;
-    for (const other of station) {
-      if (timeMs === null || other.timeMs === null || other.key !== key) continue;
-      const bucket = Math.round((timeMs - other.timeMs) / BUCKET_MS);
-      const vote = votes.get(bucket) ?? { count: 0, sum: 0 };
-      votes.set(bucket, { count: vote.count + 1, sum: vote.sum + timeMs - other.timeMs });
-    }
+/** What the device's clock shows more than the station's: `offsetMs` in the middle of the attempt, and how much more with each millisecond. */
+interface ClockLine {
+  readonly offsetMs: number;
+  readonly drift: number;
+  readonly middleMs: number;
+}
+
+/** A pair of the same content: the station's time, and what the device's clock showed more. */
+interface Vote {
+  readonly timeMs: number;
+  readonly aheadMs: number;
+}
+
+/** The clocks for which most values have their like on the other side: each pair of the same content has a vote. */
+function clockLine(device: readonly Entry[], station: readonly Entry[]): ClockLine | null {
+  const votes = castVotes(device, station);
+  if (votes.length === 0) return null;
+  const times = station.flatMap(({ timeMs }) => timeMs ?? []);
+  const [from, to] = [times.reduce((a, b) => Math.min(a, b)), times.reduce((a, b) => Math.max(a, b))];
+  const middleMs = (from + to) / 2;
+  const steps = Math.ceil((MOST_DRIFT * (to - from)) / WINDOW_MS);
+  let best = { count: 0, offsetMs: 0, drift: 0 };
+  // The smallest drift first: a larger one has to be worth it.
+  for (let step = 0; step <= 2 * steps; step++) {
+    const drift = (Math.ceil(step / 2) * (step % 2 === 0 ? 1 : -1) * MOST_DRIFT) / Math.max(1, steps);
+    const densest = densestWindow(votes.map(({ timeMs, aheadMs }) => aheadMs - drift * (timeMs - middleMs)));
+    if (densest.count > best.count) best = { ...densest, drift };
   }
-  // A true offset may lie between two buckets.
-  const weight = (bucket: number) => (votes.get(bucket)?.count ?? 0) + (votes.get(bucket + 1)?.count ?? 0);
-  const best = [...votes.keys()].toSorted((a, b) => weight(b) - weight(a))[0];
-  if (best === undefined) return null;
-  const near = [votes.get(best), votes.get(best + 1)].filter((vote) => vote !== undefined);
-  return near.reduce((sum, vote) => sum + vote.sum, 0) / near.reduce((sum, vote) => sum + vote.count, 0);
+  return { offsetMs: best.offsetMs, drift: best.drift, middleMs };
+}
+
+/** The first and the last event of the device vote, and so many between them that there are not too many pairs. */
+function castVotes(device: readonly Entry[], station: readonly Entry[]): Vote[] {
+  const voters = Math.max(2, Math.min(device.length, Math.ceil(MOST_VOTES / Math.max(1, station.length))));
+  const votes: Vote[] = [];
+  for (let voter = 0; voter < voters; voter++) {
+    const event = device[Math.round((voter * (device.length - 1)) / (voters - 1))];
+    if (!event || event.timeMs === null) continue;
+    for (const { key, timeMs } of station)
+      if (timeMs !== null && key === event.key) votes.push({ timeMs, aheadMs: event.timeMs - timeMs });
+  }
+  return votes;
+}
+
+/** Where most of the values lie within a window, and their mean there. */
+function densestWindow(values: readonly number[]): { count: number; offsetMs: number } {
+  const sorted = Float64Array.from(values).sort();
+  let best = { count: 0, first: 0 };
+  let first = 0;
+  for (let last = 0; last < sorted.length; last++) {
+    while (sorted[last]! - sorted[first]! > WINDOW_MS) first += 1;
+    if (last - first + 1 > best.count) best = { count: last - first + 1, first };
+  }
+  const inside = sorted.subarray(best.first, best.first + best.count);
+  return { count: best.count, offsetMs: inside.reduce((sum, value) => sum + value, 0) / inside.length };
 }
 
 function alignByContent(device: readonly Entry[], station: readonly Entry[]): Pair[] {
@@ -124,17 +162,21 @@ function alignByContent(device: readonly Entry[], station: readonly Entry[]): Pa
   return pairs;
 }
 
-/** Needleman and Wunsch: a gap costs 1, times that differ up to as much; different content never stands side by side, nor what is far apart in time. */
-function alignByTime(device: readonly Entry[], station: readonly Entry[], offsetMs: number): Pair[] {
+/**
+ * Needleman and Wunsch: a gap costs 1, and all times that differ less than that together; different content never stands side by side,
+ * nor what is far apart in time.
+ */
+function alignByTime(device: readonly Entry[], station: readonly Entry[], clock: ClockLine): Pair[] {
   const width = station.length + 1;
-  const costs = new Float32Array((device.length + 1) * width);
+  const weight = 1 / Math.min(device.length, station.length);
+  const costs = new Float64Array((device.length + 1) * width);
   for (let i = 0; i <= device.length; i++) {
     for (let j = 0; j <= station.length; j++) {
       const up = i > 0 ? costs[(i - 1) * width + j]! + gap(device[i - 1]!) : Number.POSITIVE_INFINITY;
       const left = j > 0 ? costs[i * width + j - 1]! + gap(station[j - 1]!) : Number.POSITIVE_INFINITY;
       const match =
         i > 0 && j > 0
-          ? costs[(i - 1) * width + j - 1]! + apart(device[i - 1]!, station[j - 1]!, offsetMs)
+          ? costs[(i - 1) * width + j - 1]! + weight * apart(device[i - 1]!, station[j - 1]!, clock)
           : Number.POSITIVE_INFINITY;
       costs[i * width + j] = i === 0 && j === 0 ? 0 : Math.min(up, left, match);
     }
@@ -142,8 +184,12 @@ function alignByTime(device: readonly Entry[], station: readonly Entry[], offset
   const pairs: Pair[] = [];
   for (let i = device.length, j = station.length; i > 0 || j > 0; ) {
     const cost = costs[i * width + j]!;
-    const near = (other: number) => Math.abs(cost - other) < 1e-3;
-    if (i > 0 && j > 0 && near(costs[(i - 1) * width + j - 1]! + apart(device[i - 1]!, station[j - 1]!, offsetMs))) {
+    const near = (other: number) => Math.abs(cost - other) < 1e-9;
+    if (
+      i > 0 &&
+      j > 0 &&
+      near(costs[(i - 1) * width + j - 1]! + weight * apart(device[i - 1]!, station[j - 1]!, clock))
+    ) {
       pairs.push([--i, --j]);
     } else if (j > 0 && near(costs[i * width + j - 1]! + gap(station[j - 1]!))) pairs.push([null, --j]);
     else pairs.push([--i, null]);
@@ -153,10 +199,11 @@ function alignByTime(device: readonly Entry[], station: readonly Entry[], offset
 
 const gap = ({ key }: Entry) => (key.startsWith('data') ? 1 : MARKER_GAP);
 
-function apart(device: Entry, station: Entry, offsetMs: number): number {
+function apart(device: Entry, station: Entry, { offsetMs, drift, middleMs }: ClockLine): number {
   if (device.key !== station.key) return Number.POSITIVE_INFINITY;
   if (device.timeMs === null || station.timeMs === null) return 0;
-  const share = Math.abs(device.timeMs - station.timeMs - offsetMs) / FAR_MS;
+  const ahead = offsetMs + drift * (station.timeMs - middleMs);
+  const share = Math.abs(device.timeMs - station.timeMs - ahead) / FAR_MS;
   return share > 1 ? Number.POSITIVE_INFINITY : share;
 }
 

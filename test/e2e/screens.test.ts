@@ -285,7 +285,10 @@ describe('a unit that broke the order', () => {
     expect(await page.locator('.order').innerText()).toContain(en.unit.verdicts.peripheral);
     await page.locator('.compare input[type=file]').setInputFiles(join(deviceLogs, 'SN0001.log'));
     await page.locator('.compare .first').waitFor();
-    expect(await page.locator('.compare .finding').innerText()).toMatch(/device's log/);
+    expect(await page.locator('.compare .finding').innerText()).toMatch(
+      /device's log says data \d+; the station saw 0 instead/,
+    );
+    expect(await page.locator('.compare').innerText()).toMatch(/only in the device's log: 0; only at the station: 0/);
     await page.locator('.compare').evaluate((card) => card.scrollIntoView());
     await lookAt('comparison');
     expect(violations).toEqual([]);

@@ -96,6 +96,41 @@ describe('a comparison', () => {
     );
   });
 
+  test('tells answers that follow closely and look alike from one another by their times', () => {
+    const dense = fc.record({
+      count: fc.integer({ min: 12, max: 150 }),
+      spacing: fc.integer({ min: 20, max: 60 }),
+      uneven: fc.integer({ min: 7, max: 19 }),
+      delay: fc.integer({ min: 1, max: 5 }),
+    });
+    fc.assert(
+      fc.property(dense, clocks, ({ count, spacing, uneven, delay }, { offset, ppm }) => {
+        const sent = Array.from(
+          { length: count },
+          (_, index) => 1000 + index * spacing + ((index * index * 37) % uneven),
+        );
+        const values = sent.flatMap((timeMs): Value[] => [
+          { what: 'open', bytes: 1, timeMs },
+          { what: 'data', bytes: 11, timeMs },
+          { what: 'close', bytes: 1, timeMs },
+        ]);
+        const log = readDeviceLog(values.map((each) => line(each, (ms) => offset + ms * (1 + ppm / 1e6))).join('\n'));
+        const arrived = values.flatMap((each, index) => {
+          const later = { ...each, timeMs: each.timeMs + ((index * 13) % delay) };
+          return each.what === 'data'
+            ? []
+            : each.what === 'close'
+              ? [later, { ...values[index - 1]!, timeMs: later.timeMs }]
+              : [later];
+        });
+        const found = compareLogs(settings, log, station(arrived), null);
+        expect(found).toMatchObject({ reordered: count, onlyDevice: 0, onlyStation: 0 });
+        expect(Math.abs((found.clock?.offsetMs ?? 0) - offset)).toBeLessThan(30);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   test('counts lines that are missing as missing, not as reordered, and every frame that came out of order as reordered', () => {
     fc.assert(
       fc.property(
