@@ -69,6 +69,13 @@ async function measure({ units, radios, product = profile, isolate = false }: Co
   return commonRates([...tracks.values()]);
 }
 
+/** One unit's goodput, the median of three uploads: a single one lasts three seconds, and one pause of the machine is worth 2 % of it. */
+async function medianRate(product: ProductProfile): Promise<number> {
+  const rates: number[] = [];
+  for (let run = 0; run < 3; run++) rates.push(sum(await measure({ units: 1, radios: 1, product })));
+  return rates.toSorted((a, b) => a - b)[1]!;
+}
+
 /** What a goodput is held against, and how much of it there has to be. */
 interface Goal {
   readonly links: number;
@@ -120,12 +127,12 @@ export async function oneUnit(): Promise<Figure[]> {
   for (const phy of ['auto', '1M'] as const) {
     for (const intervalMs of [7.5, 15, 30, 50]) {
       const product = secured({ intervalMs, phy });
-      const rate = sum(await measure({ units: 1, radios: 1, product }));
+      const rate = await medianRate(product);
       const name = `one unit, encrypted, ${phy === '1M' ? '1M' : '2M'}, ${intervalMs} ms`;
       figures.push(goodput(name, rate, { links: 1, product, goal: 0.97 }));
     }
   }
-  const own = sum(await measure({ units: 1, radios: 1, product: secured() }));
+  const own = await medianRate(secured());
   return [
     ...figures,
     goodput('one unit, encrypted, own interval', own, { links: 1, product: secured(), goal: 0.97 }),
