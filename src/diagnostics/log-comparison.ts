@@ -18,7 +18,7 @@ export interface StationValue {
 /** How many lines of the device's log may be missing between two that are there, before they are no reordering but a loss. */
 const NEAR_ROWS = 12;
 /** Longer sequences are aligned by content alone. */
-const MAX_CELLS = 8_000_000;
+const MAX_CELLS = 16_000_000;
 /** What lies further apart in time is not the same value. */
 const FAR_MS = 100;
 /** Markers keep their order among themselves: rather than one of them, data are taken to have moved. */

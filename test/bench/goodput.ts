@@ -14,8 +14,6 @@ import { atLeast, atMost, type Figure } from './figure.ts';
 import { benchProduct, FRAME_BYTES, fusProfile, openRig, profile, runJob } from './rig.ts';
 
 const IMAGE_BYTES = 500_000;
-/** An application of an nRF5340 that nearly fills its slot. */
-const LARGE_IMAGE_BYTES = 900_000;
 
 /** When each unit's upload was under way, and how far: progress events with the time they came. */
 interface Track {
@@ -42,7 +40,6 @@ interface Conditions {
   readonly radios: number;
   readonly product?: ProductProfile;
   readonly isolate?: boolean;
-  readonly imageBytes?: number;
 }
 
 /** Encrypted links, an interval of one's own, or 1M. */
@@ -50,13 +47,7 @@ function secured(link: z.input<typeof productFile>['link'] = {}): ProductProfile
   return productFile.parse({ ...benchProduct, security: 'just-works', link });
 }
 
-async function measure({
-  units,
-  radios,
-  product = profile,
-  isolate = false,
-  imageBytes = IMAGE_BYTES,
-}: Conditions): Promise<number[]> {
+async function measure({ units, radios, product = profile, isolate = false }: Conditions): Promise<number[]> {
   const security = product.security === 'just-works' ? ('both' as const) : ('none' as const);
   const rig = await openRig(
     { units, device: { protocol: product.protocol, slotKiB: 1024, security } },
@@ -71,19 +62,11 @@ async function measure({
     track.points.push({ atMs: performance.now(), bytes: event.bytes });
   };
   try {
-    await runJob(rig, await testFirmware(imageBytes), units, onEvent, product);
+    await runJob(rig, await testFirmware(IMAGE_BYTES), units, onEvent, product);
   } finally {
     await rig.stop();
   }
   return commonRates([...tracks.values()]);
-}
-
-/** One unit's goodput, the median of three uploads of a large image: a pause of this machine costs a whole connection event. */
-async function medianRate(product: ProductProfile): Promise<number> {
-  const rates: number[] = [];
-  for (let run = 0; run < 3; run++)
-    rates.push(sum(await measure({ units: 1, radios: 1, product, imageBytes: LARGE_IMAGE_BYTES })));
-  return rates.toSorted((a, b) => a - b)[1]!;
 }
 
 /** What a goodput is held against, and how much of it there has to be. */
@@ -137,12 +120,12 @@ export async function oneUnit(): Promise<Figure[]> {
   for (const phy of ['auto', '1M'] as const) {
     for (const intervalMs of [7.5, 15, 30, 50]) {
       const product = secured({ intervalMs, phy });
-      const rate = await medianRate(product);
+      const rate = sum(await measure({ units: 1, radios: 1, product }));
       const name = `one unit, encrypted, ${phy === '1M' ? '1M' : '2M'}, ${intervalMs} ms`;
       figures.push(goodput(name, rate, { links: 1, product, goal: 0.97 }));
     }
   }
-  const own = await medianRate(secured());
+  const own = sum(await measure({ units: 1, radios: 1, product: secured() }));
   return [
     ...figures,
     goodput('one unit, encrypted, own interval', own, { links: 1, product: secured(), goal: 0.97 }),

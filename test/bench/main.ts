@@ -75,8 +75,7 @@ Single ones: \`npm run bench -- ${Object.keys(benchmarks).join(' | ')} [--json]\
 The virtual ether runs in real time in a process of its own. A goodput's limit is the perfect sender's
 (\`src/radio/perfect-sender.ts\`): exactly the protocol's frames and answers in whole PDU exchanges, for the interval, PHY and number
 of links. Answers may share an event by chance, and the time is taken from answer to answer: that is worth some thousandths. More than what the
-air carries when answers weigh nothing, and one frame, fails the bench, because then value or limit is wrong. What one unit
-reaches is the median of three uploads of 900 kB.
+air carries when answers weigh nothing, and one frame, fails the bench, because then value or limit is wrong.
 
 \`\`\`
 ${table}
