@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import type { trayFile } from '../../src/contract/tray-file.ts';
+import { decodeSmpFrame } from '../../src/protocols/smp/codec.ts';
 import { DATABASE_FILE } from '../../src/records/database.ts';
 import { outcomes, testFirmware, twoCoreFirmware, VirtualStation } from '../support/virtual-station.ts';
 
@@ -158,6 +159,21 @@ describe('a server', () => {
     const reader = station.reader();
     expect(reader.show('SN0001').link?.window).toBeGreaterThan(2);
     reader.close();
+  });
+
+  test('has the next request at hand when it has erased', async () => {
+    await tray({ units: 1, device: { flash: { eraseMsPerPage: 5, writeUsPerWord: 0 } } });
+    await station.run({ units: 1 });
+    const reader = station.reader();
+    const frames = [...reader.frames('SN0001')];
+    const second = frames.findIndex(({ image }) => image !== null);
+    const erased = frames.findIndex(
+      ({ direction, bytes }) =>
+        direction === 'from-device' && decodeSmpFrame(bytes).body.off === frames[second]!.image!.offset,
+    );
+    reader.close();
+    expect(second).toBeGreaterThan(0);
+    expect(erased).toBeGreaterThan(second);
   });
 
   test('on a link of small PDUs and MTU is upgraded', async () => {

@@ -117,21 +117,26 @@ class Upload {
     }
   }
 
-  /** The first chunk alone: it erases, and its answer says where to go on. */
+  /**
+   * The first chunk erases, and its answer says where to go on. Usually that is behind it, so the second goes along: it is at hand when
+   * the flash is free, and no connection event passes empty. A device that goes on elsewhere drops it and says so.
+   */
   async #begin(): Promise<void> {
     for (;;) {
-      const chunk = this.#send(0);
-      await chunk.exchange.sent;
-      const body = await this.#awaitLong(chunk, FIRST_TIMEOUT_MS);
+      const first = this.#send(0);
+      await first.exchange.sent;
+      const second = this.#window > 1 && first.end < this.#total ? this.#send(first.end) : null;
+      const body = await this.#awaitLong(first, FIRST_TIMEOUT_MS, second);
       if (!body) {
         await this.#stalled();
         continue;
       }
       const offset = this.#offsetIn(body);
-      this.#forgetAll();
-      this.#fromOffset = offset > chunk.end ? offset : 0;
+      const goesOn = offset === first.end;
+      if (!goesOn) this.#forgetAll();
+      this.#next = goesOn && second ? second.end : offset;
+      this.#fromOffset = offset > first.end ? offset : 0;
       this.#acknowledge(offset);
-      this.#next = offset;
       return;
     }
   }
@@ -208,17 +213,23 @@ class Upload {
   }
 
   /**
-   * Waits for an answer that may take long. An echo behind it, answered while it is not, proves it lost. Null: lost or timed out.
+   * Waits for an answer that may take long. A request behind it, the next chunk's or an echo, that is answered while it is not proves it
+   * lost, for servers answer in order. Null: lost or timed out.
    */
-  async #awaitLong(chunk: Chunk, timeoutMs: number): Promise<Readonly<Record<string, unknown>> | null> {
+  async #awaitLong(
+    chunk: Chunk,
+    timeoutMs: number,
+    next: Chunk | null = null,
+  ): Promise<Readonly<Record<string, unknown>> | null> {
     const { clock, signal } = this.#options;
     const until = clock.now() + timeoutMs;
     let probe: SmpExchange | null = null;
     try {
       while (clock.now() < until) {
-        const waits: Promise<Readonly<Record<string, unknown>> | 'lost' | 'wait'>[] = [chunk.exchange.answered];
-        // Servers answer in order, so an echo that is answered first leaves nothing to wait for.
-        if (probe) waits.push(probe.answered.then(() => 'lost' as const));
+        const waits: Promise<Readonly<Record<string, unknown>> | 'lost'>[] = [chunk.exchange.answered];
+        for (const behind of [next?.exchange, probe]) {
+          if (behind) waits.push(behind.answered.then(() => 'lost' as const));
+        }
         try {
           const result = await deadline(
             clock,
@@ -322,9 +333,11 @@ class Upload {
     return true;
   }
 
+  /** Gives up what is in flight; an answer of it that has come and was not taken goes with it. */
   #forgetAll(): void {
     for (const chunk of this.#inFlight) chunk.exchange.forget();
     this.#inFlight.clear();
+    this.#answers.length = 0;
   }
 }
 
