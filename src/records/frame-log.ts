@@ -17,36 +17,59 @@ export interface Frame {
 const FORMAT = 1;
 
 /**
- * Packs frames column by column and compresses them: a few octets a frame. Layout of the uncompressed bytes: format octet, then
- * varints (LEB128) column by column: count; times as differences; kinds (bit 0 from the device, bit 1 image bytes follow, channel from
- * bit 2); lengths; lengths of the kept bytes; for frames with image bytes the index, and the offset's difference (zigzag) from the end
- * of the image bytes before; then the kept bytes.
+ * Packs frames column by column as they come, and compresses them: a few octets a frame. Layout of the uncompressed bytes: format octet,
+ * then varints (LEB128) column by column: count; times as differences; kinds (bit 0 from the device, bit 1 image bytes follow, channel
+ * from bit 2); lengths; lengths of the kept bytes; for frames with image bytes the index, and the offset's difference (zigzag) from the
+ * end of the image bytes before; then the kept bytes.
  */
-export function packFrames(frames: readonly Frame[]): Buffer {
-  const columns = new VarintWriter();
-  columns.push(frames.length);
-  let time = 0;
-  for (const frame of frames) {
-    columns.push(Math.max(0, frame.timeUs - time));
-    time = Math.max(time, frame.timeUs);
+export class FramePacker {
+  /** Frames since the beginning or the last `clear`. */
+  count = 0;
+  #timeUs = 0;
+  #imageEnd = 0;
+  readonly #times = new Column();
+  readonly #kinds = new Column();
+  readonly #lengths = new Column();
+  readonly #kept = new Column();
+  readonly #images = new Column();
+  readonly #bytes = new Column();
+
+  add({ direction, channel, timeUs, length, bytes, image }: Frame): void {
+    this.count += 1;
+    this.#times.varint(Math.max(0, timeUs - this.#timeUs));
+    this.#timeUs = Math.max(this.#timeUs, timeUs);
+    this.#kinds.varint((direction === 'from-device' ? 1 : 0) | (image ? 2 : 0) | (channel << 2));
+    this.#lengths.varint(length);
+    this.#kept.varint(bytes.length);
+    this.#bytes.octets(bytes);
+    if (!image) return;
+    const difference = image.offset - this.#imageEnd;
+    this.#images.varint(image.index);
+    this.#images.varint(difference < 0 ? -2 * difference - 1 : 2 * difference);
+    this.#imageEnd = image.offset + length - bytes.length;
   }
-  for (const { direction, image, channel } of frames) {
-    columns.push((direction === 'from-device' ? 1 : 0) | (image ? 2 : 0) | (channel << 2));
+
+  packed(): Buffer {
+    const count = new Column();
+    count.varint(this.count);
+    const written = [count, ...this.#columns].map((column) => column.written());
+    return deflateRawSync(Buffer.concat([Buffer.of(FORMAT), ...written]));
   }
-  for (const frame of frames) columns.push(frame.length);
-  for (const frame of frames) columns.push(frame.bytes.length);
-  let expected = 0;
-  for (const { image, length, bytes } of frames) {
-    if (!image) continue;
-    columns.push(image.index);
-    const difference = image.offset - expected;
-    columns.push(difference < 0 ? -2 * difference - 1 : 2 * difference);
-    expected = image.offset + length - bytes.length;
+
+  /** Begins anew, once what was packed is kept. */
+  clear(): void {
+    for (const column of this.#columns) column.clear();
+    this.count = 0;
+    this.#timeUs = 0;
+    this.#imageEnd = 0;
   }
-  return deflateRawSync(Buffer.concat([Buffer.of(FORMAT), columns.bytes(), ...frames.map((frame) => frame.bytes)]));
+
+  get #columns(): Column[] {
+    return [this.#times, this.#kinds, this.#lengths, this.#kept, this.#images, this.#bytes];
+  }
 }
 
-/** Unpacks what `packFrames` packed. @throws RangeError when it is damaged */
+/** Unpacks what a `FramePacker` packed. @throws RangeError when it is damaged */
 export function unpackFrames(packed: Buffer): Frame[] {
   const bytes = inflateRawSync(packed);
   if (bytes[0] !== FORMAT) throw new RangeError(`frame log format ${bytes[0]}`);
@@ -86,16 +109,13 @@ export function unpackFrames(packed: Buffer): Frame[] {
   });
 }
 
-class VarintWriter {
-  #buffer = Buffer.allocUnsafe(4096);
+/** Bytes that grow at the end. */
+class Column {
+  #buffer = Buffer.allocUnsafe(256);
   #length = 0;
 
-  push(value: number): void {
-    if (this.#length + 10 > this.#buffer.length) {
-      const larger = Buffer.allocUnsafe(this.#buffer.length * 2);
-      this.#buffer.copy(larger);
-      this.#buffer = larger;
-    }
+  varint(value: number): void {
+    this.#reserve(10);
     let rest = value;
     while (rest >= 0x80) {
       this.#buffer[this.#length++] = (rest % 0x80) | 0x80;
@@ -104,8 +124,26 @@ class VarintWriter {
     this.#buffer[this.#length++] = rest;
   }
 
-  bytes(): Buffer {
+  octets(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  written(): Buffer {
     return this.#buffer.subarray(0, this.#length);
+  }
+
+  clear(): void {
+    this.#length = 0;
+  }
+
+  #reserve(octets: number): void {
+    const wanted = this.#length + octets;
+    if (wanted <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(wanted, 2 * this.#buffer.length));
+    this.#buffer.copy(larger, 0, 0, this.#length);
+    this.#buffer = larger;
   }
 }
 

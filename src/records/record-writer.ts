@@ -8,7 +8,7 @@ import type { LinkRecord, OrderAnomaly, OrderVerdict, Outcome, SlotRecord, StepN
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
-import { type Frame, packFrames } from './frame-log.ts';
+import { type Frame, FramePacker } from './frame-log.ts';
 
 /** Frames that are packed and committed together. */
 const SEGMENT_FRAMES = 2048;
@@ -294,7 +294,7 @@ export class AttemptWriter {
   readonly #startedMs: number;
   readonly #port: WriterPort;
   readonly #channels: string[] = [];
-  #frames: Frame[] = [];
+  readonly #frames = new FramePacker();
   #anomalies: OrderAnomaly[] = [];
   #anomalyCount = 0;
   #segments = 0;
@@ -317,8 +317,8 @@ export class AttemptWriter {
 
   /** Takes a frame into the log; segments are committed as they fill. `atMs` is the clock's time. */
   frame(atMs: number, frame: Omit<Frame, 'timeUs'>): void {
-    this.#frames.push({ ...frame, timeUs: Math.round((atMs - this.#startedMs) * 1000) });
-    if (this.#frames.length >= SEGMENT_FRAMES) this.#port.write(() => this.#flushFrames());
+    this.#frames.add({ ...frame, timeUs: Math.round((atMs - this.#startedMs) * 1000) });
+    if (this.#frames.count >= SEGMENT_FRAMES) this.#port.write(() => this.#flushFrames());
   }
 
   /** A step that has ended. */
@@ -423,20 +423,20 @@ export class AttemptWriter {
         token,
       );
     }
-    if (this.#frames.length === 0) return;
-    const packed = packFrames(this.#frames);
+    const { count } = this.#frames;
+    if (count === 0) return;
     this.#port.run(
       'INSERT INTO frame_segment VALUES (?, ?, ?, ?)',
       this.#sequence,
       this.#segments++,
-      this.#frames.length,
-      packed,
+      count,
+      this.#frames.packed(),
     );
     this.#port.run(
       'UPDATE attempt SET channels_json = ? WHERE sequence = ?',
       JSON.stringify(this.#channels),
       this.#sequence,
     );
-    this.#frames = [];
+    this.#frames.clear();
   }
 }
