@@ -31,7 +31,7 @@ export interface SmpRequest {
 export interface SmpExchange {
   /** Settles when the controller took the whole frame. */
   readonly sent: Promise<void>;
-  /** Settles with the answer's body, or the link's end. There is no time-out. */
+  /** Settles with the answer's body, or the link's end, unless it is forgotten before. There is no time-out. */
   readonly answered: Promise<Body>;
   /** Stops waiting; a late answer is ignored. */
   forget(): void;
@@ -43,7 +43,8 @@ export class SmpClient {
   readonly #characteristic: Characteristic;
   readonly #clock: Clock;
   readonly #reassembler = new SmpReassembler(LONGEST_ANSWER_BYTES);
-  readonly #pending = new Map<number, (body: Body) => void>();
+  readonly #pending = new Map<number, PromiseWithResolvers<Body>>();
+  #over: StationError | null = null;
   #sequence = 0;
   #nonsense = 0;
   #lastNonsense = '';
@@ -52,6 +53,11 @@ export class SmpClient {
     this.link = link;
     this.#characteristic = characteristic;
     this.#clock = clock;
+    void link.ended.then((reason) => {
+      this.#over = reason;
+      for (const { reject } of this.#pending.values()) reject(reason);
+      this.#pending.clear();
+    });
   }
 
   /** Finds the SMP characteristic and subscribes to it. @throws StationError SERVICE_NOT_FOUND, ENCRYPTION_REQUIRED, ATT_ERROR */
@@ -68,19 +74,16 @@ export class SmpClient {
     this.#sequence = (sequence + 1) & 0xff;
     const { op, group, command, body, imageBytes } = request;
     const frame = encodeSmpFrame({ op, version: 1, group, command, sequence, body });
-    const { promise, resolve } = Promise.withResolvers<Body>();
-    this.#pending.set(sequence, resolve);
-    const over = this.link.ended.then((reason): never => {
-      throw reason;
-    });
-    const answered = Promise.race([promise, over]);
-    answered.catch(() => undefined);
+    const answer = Promise.withResolvers<Body>();
+    answer.promise.catch(() => undefined);
+    if (this.#over) answer.reject(this.#over);
+    else this.#pending.set(sequence, answer);
     const forget = () => {
-      if (this.#pending.get(sequence) === resolve) this.#pending.delete(sequence);
+      if (this.#pending.get(sequence) === answer) this.#pending.delete(sequence);
     };
     const sent = this.#write(frame, imageBytes);
     sent.catch(() => undefined);
-    return { sent, answered, forget };
+    return { sent, answered: answer.promise, forget };
   }
 
   /**
@@ -143,7 +146,7 @@ export class SmpClient {
       const frame = decodeSmpFrame(bytes);
       if (frame.op % 2 === 0) throw new StationError('DEVICE_NONSENSE', `a request (op ${frame.op}) as an answer`);
       this.#nonsense = 0;
-      this.#pending.get(frame.sequence)?.(frame.body);
+      this.#pending.get(frame.sequence)?.resolve(frame.body);
       this.#pending.delete(frame.sequence);
     } catch (error) {
       if (!(error instanceof StationError)) throw error;

@@ -94,17 +94,20 @@ class Upload {
   }
 
   async run(): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, signal } = this.#options;
     const startedAt = clock.now();
+    const onAbort = () => this.#wake();
+    signal.addEventListener('abort', onAbort);
     try {
       await this.#begin();
       while (this.#acknowledged < this.#total) {
-        this.#options.signal.throwIfAborted();
+        signal.throwIfAborted();
         await this.#fill();
         await this.#nextAnswer();
         for (const answer of this.#answers.splice(0)) await this.#take(answer);
       }
     } finally {
+      signal.removeEventListener('abort', onAbort);
       this.#forgetAll();
       this.#options.onEnd({
         image: this.#firmware.index,
@@ -190,26 +193,20 @@ class Upload {
 
   /** Waits for the next answer; a time-out goes back to what is acknowledged. */
   async #nextAnswer(): Promise<void> {
-    if (this.#answers.length > 0) return;
+    if (this.#answers.length > 0 || this.#options.signal.aborted) return;
     const oldest = this.#inFlight.values().next().value;
     if (oldest && oldest.end >= this.#total && this.#inFlight.size === 1) {
       const body = await this.#awaitLong(oldest, LAST_TIMEOUT_MS);
       if (!body) await this.#stalled();
       return;
     }
-    const { clock, signal } = this.#options;
-    const { promise, resolve } = Promise.withResolvers<'answer' | 'timeout'>();
-    this.#wake = () => resolve('answer');
-    const cancelTimeout = clock.after(ANSWER_TIMEOUT_MS, () => resolve('timeout'));
-    const onAbort = () => resolve('answer');
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      if ((await promise) === 'timeout' && this.#answers.length === 0) await this.#stalled();
-    } finally {
-      cancelTimeout();
-      signal.removeEventListener('abort', onAbort);
-      this.#wake = () => undefined;
-    }
+    const { promise, resolve } = Promise.withResolvers<'woken' | 'timeout'>();
+    this.#wake = () => resolve('woken');
+    const cancelTimeout = this.#options.clock.after(ANSWER_TIMEOUT_MS, () => resolve('timeout'));
+    const outcome = await promise;
+    cancelTimeout();
+    this.#wake = () => undefined;
+    if (outcome === 'timeout' && this.#answers.length === 0) await this.#stalled();
   }
 
   /**

@@ -110,6 +110,8 @@ export class AclScheduler {
     this.#links.delete(handle);
     this.#forgetCapacities();
     if (this.#current === link) this.#current = null;
+    // A link that is left alone is not followed: its slots are learnt anew when it has to share again.
+    if (this.#links.size === 1) for (const left of this.#links.values()) left.slotMs = null;
     this.#free += link.held.length;
     for (const pending of link.waiting.slice(link.head)) pending.dropped?.();
     this.#pump();
@@ -144,21 +146,24 @@ export class AclScheduler {
     const link = this.#links.get(handle);
     if (!link) return;
     const now = this.#nowMs();
-    const slot = this.#slot(link);
-    const pauseMs = now - link.progressMs;
-    const lastMs = this.#current?.progressMs ?? now;
+    if (this.#links.size > 1) this.#followSlots(link, now);
     link.progressMs = now;
-    if (link !== this.#current || pauseMs > Math.max(slot.intervalMs / 4, 3 * slot.packetMs)) {
-      if (this.#current) this.#slotOver(this.#current, lastMs, now);
-      this.#current = link;
-      this.#served = 0;
-      link.slotMs = this.#begun(link, slot, now);
-    }
     const freed = link.held.splice(0, count);
     link.heldSinceMs.splice(0, count);
     this.#served += sum(freed);
     this.#free += freed.length;
-    this.#pump();
+    this.#pump(now);
+  }
+
+  /** Whether what is heard of a link belongs to the slot that lasts, or a new one has begun. */
+  #followSlots(link: LinkQueue, now: number): void {
+    const slot = this.#slot(link);
+    const pauseMs = now - link.progressMs;
+    if (link === this.#current && pauseMs <= Math.max(slot.intervalMs / 4, 3 * slot.packetMs)) return;
+    if (this.#current) this.#slotOver(this.#current, this.#current.progressMs, now);
+    this.#current = link;
+    this.#served = 0;
+    link.slotMs = this.#begun(link, slot, now);
   }
 
   /** A slot is over: what the controller still holds of it came too late, or, again and again, was more than the slot empties. */
@@ -190,19 +195,18 @@ export class AclScheduler {
     return off <= 0 ? now : expected + off * LATE_BELIEVED;
   }
 
-  #pump(): void {
+  #pump(now = this.#nowMs()): void {
     if (this.#free === 0) return;
-    const now = this.#nowMs();
     const links = [...this.#links.values()];
     const ready = links.filter((link) => link.head < link.waiting.length && !this.#stalled(link, now));
     if (ready.length === 0) return;
-    if (links.length === 1) return this.#give(ready[0]!, this.#buffers, this.#buffers);
+    if (links.length === 1) return this.#give(ready[0]!, this.#buffers, this.#buffers, now);
     const stuck = sum(links.map((link) => (this.#stalled(link, now) ? link.held.length : 0)));
     const most = Math.max(1, this.#buffers - stuck - 1);
     const needs = ready.map((link) => this.#need(link, now)).sort((a, b) => a.inMs - b.inMs);
-    for (const { link, packets } of needs) this.#give(link, packets, most);
+    for (const { link, packets } of needs) this.#give(link, packets, most, now);
     // What nobody needs may go to slots that last longer than their share: those of links that are done are free.
-    for (const { link } of needs) this.#give(link, most, most);
+    for (const { link } of needs) this.#give(link, most, most, now);
   }
 
   /**
@@ -235,23 +239,23 @@ export class AclScheduler {
   }
 
   /** Hands over what a slot empties, `slot` in full packets, and at most `most` packets in all. */
-  #give(link: LinkQueue, slot: number, most: number): void {
+  #give(link: LinkQueue, slot: number, most: number, now: number): void {
     while (this.#free > 0 && link.held.length < most) {
       const next = link.waiting[link.head];
       if (!next || sum(link.held) + share(next.packet) > slot) return;
-      this.#hand(link);
+      this.#hand(link, now);
     }
   }
 
-  #hand(link: LinkQueue): void {
+  #hand(link: LinkQueue, now: number): void {
     const pending = link.waiting[link.head++]!;
     if (link.head === link.waiting.length || link.head > 256) {
       link.waiting = link.waiting.slice(link.head);
       link.head = 0;
     }
-    if (link.held.length === 0) link.progressMs = this.#nowMs();
+    if (link.held.length === 0) link.progressMs = now;
     link.held.push(share(pending.packet));
-    link.heldSinceMs.push(this.#nowMs());
+    link.heldSinceMs.push(now);
     this.#free -= 1;
     this.#send(pending.packet);
     pending.taken?.();

@@ -129,6 +129,9 @@ export class CapturingTransport implements HciTransport {
 
   #note(received: boolean, packet: Buffer): void {
     const timeUs = this.#startedUs + Math.round((this.#clock.now() - this.#startedMs) * 1000);
+    // Nearly all there is: data.
+    if (packet[0] === HCI_ACL && packet.length > 2)
+      return this.#links.get(packet.readUInt16LE(1) & 0x0fff)?.add(timeUs, received, packet);
     const entry = { timeUs, received, packet };
     if (isAdvertisement(packet)) this.#heard(entry);
     if (isConnectionRequest(packet)) this.#setUp = [entry];
@@ -199,7 +202,6 @@ function handleOf(packet: Buffer): number | null {
 }
 
 function handleOffset(packet: Buffer): number | null {
-  if (packet[0] === HCI_ACL) return 1;
   if (packet[0] === HCI_COMMAND) {
     const opcode = packet.readUInt16LE(1);
     const ofLink = opcode >> 10 === OGF_LINK_CONTROL || opcode >> 10 === 0x05;

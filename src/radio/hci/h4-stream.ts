@@ -29,19 +29,18 @@ export function h4Transport(stream: Duplex): HciTransport {
   });
   stream.on('error', (error) => lost(error.message));
   stream.on('close', () => lost('the connection to the controller was closed'));
-  let corked = false;
+  let waiting: Buffer[] = [];
+  const flush = () => {
+    const packets = waiting;
+    waiting = [];
+    if (!closing) stream.write(packets.length === 1 ? packets[0] : Buffer.concat(packets));
+  };
   return {
     send(packet) {
       if (closing) return;
-      if (!corked) {
-        corked = true;
-        stream.cork();
-        queueMicrotask(() => {
-          corked = false;
-          stream.uncork();
-        });
-      }
-      stream.write(packet);
+      waiting.push(packet);
+      // A promise's job costs a third of queueMicrotask's, which is felt at one packet a millisecond.
+      if (waiting.length === 1) void Promise.resolve().then(flush);
     },
     onPacket(handler) {
       onPacket = handler;

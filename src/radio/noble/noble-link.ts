@@ -16,7 +16,7 @@ export interface LinkBackend {
   readonly evidence: LinkEvidence | null;
   queued(): number;
   /** Sends an ATT Write Command; settles when it has left. */
-  writeCommand(service: string, characteristic: string, value: Buffer): Promise<void>;
+  writeCommand(characteristic: Characteristic, value: Buffer): Promise<void>;
   rssi(): Promise<number | null>;
   expectRestart(): void;
   /** Encrypts the link; null where the platform does so by itself. */
@@ -114,10 +114,11 @@ export class NobleLink implements Link {
 
   writeCommand(characteristic: Characteristic, value: Buffer): Promise<void> {
     if (this.#endReason) return Promise.reject(this.#endReason);
-    if (value.length > this.facts().mtu - 3) {
-      return Promise.reject(new StationError('WRITE_TOO_LONG', `${value.length} octets, MTU ${this.facts().mtu}`));
+    const { mtu } = this.facts();
+    if (value.length > mtu - 3) {
+      return Promise.reject(new StationError('WRITE_TOO_LONG', `${value.length} octets, MTU ${mtu}`));
     }
-    return this.#backend.writeCommand(nobleUuid(characteristic.service), nobleUuid(characteristic.uuid), value);
+    return this.#backend.writeCommand(characteristic, value);
   }
 
   async subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {

@@ -8,7 +8,7 @@ import type { Advertisement, ConnectOptions, Link, LinkEvidence, Radio, Security
 import { LinkSecurityManager } from '../security/link-security.ts';
 import { CID_PAIRING, reversed } from '../security/pairing-codec.ts';
 import { createHciNoble, hciSockets, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
-import { type LinkBackend, NobleLink, usualUuid } from './noble-link.ts';
+import { type LinkBackend, NobleLink, nobleUuid, usualUuid } from './noble-link.ts';
 
 const POWER_ON_TIMEOUT_MS = 10_000;
 const MTU_TIMEOUT_MS = 30_000;
@@ -365,12 +365,14 @@ class NobleRadio implements Radio {
       },
       evidence: this.#evidence(handle),
       queued: () => host.queued(handle),
-      writeCommand: (service, characteristic, value) => {
-        let valueHandle = valueHandles.get(characteristic);
+      writeCommand: ({ service, uuid }, value) => {
+        const name = `${service}/${uuid}`;
+        let valueHandle = valueHandles.get(name);
         if (valueHandle === undefined) {
-          valueHandle = this.#bindings?._gatts[handle]?._characteristics[service]?.[characteristic]?.valueHandle;
-          if (valueHandle === undefined) return Promise.reject(new StationError('SERVICE_NOT_FOUND', characteristic));
-          valueHandles.set(characteristic, valueHandle);
+          const found = this.#bindings?._gatts[handle]?._characteristics[nobleUuid(service)]?.[nobleUuid(uuid)];
+          valueHandle = found?.valueHandle;
+          if (valueHandle === undefined) return Promise.reject(new StationError('SERVICE_NOT_FOUND', uuid));
+          valueHandles.set(name, valueHandle);
         }
         // Past noble's queue, in which a write without response would wait behind any request that is out.
         const pdu = Buffer.allocUnsafe(3 + value.length);

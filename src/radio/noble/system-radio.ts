@@ -2,7 +2,7 @@ import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { Advertisement, ConnectOptions, Link, Radio } from '../radio.ts';
 import { createSystemNoble, type Noble, type NobleCharacteristic, type NoblePeripheral } from './noble-internals.ts';
-import { NobleLink, usualUuid } from './noble-link.ts';
+import { NobleLink, nobleUuid, usualUuid } from './noble-link.ts';
 
 const POWER_ON_TIMEOUT_MS = 10_000;
 
@@ -101,7 +101,8 @@ class SystemRadio implements Radio {
         }),
         evidence: null,
         queued: () => 0,
-        writeCommand: (service, uuid, value) => this.#writeCommand(peripheral, service, uuid, value),
+        writeCommand: ({ service, uuid }, value) =>
+          this.#writeCommand(peripheral, nobleUuid(service), nobleUuid(uuid), value),
         rssi: async () => peripheral.rssi,
         expectRestart: () => undefined,
         secure: null,
