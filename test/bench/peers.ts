@@ -4,9 +4,10 @@ import { SMP_SERVICE_UUID } from '../../src/contract/product-file.ts';
 import { GROUP, IMAGE, OP } from '../../src/protocols/smp/codec.ts';
 import { SmpClient } from '../../src/protocols/smp/smp-client.ts';
 import { uploadImage } from '../../src/protocols/smp/smp-upload.ts';
+import { perfectSenderBytesPerSecond, smpUploadShape } from '../../src/radio/perfect-sender.ts';
 import type { Radio } from '../../src/radio/radio.ts';
 import { testFirmware } from '../support/virtual-station.ts';
-import { atMost, type Figure } from './figure.ts';
+import { atLeast, atMost, type Figure } from './figure.ts';
 import { FRAME_BYTES, openRig } from './rig.ts';
 
 const IMAGE_BYTES = 300_000;
@@ -132,17 +133,36 @@ export async function peers(): Promise<Figure[]> {
   const stopAndWait = await measure(fixedWindow(1, 244), QUICK);
   const own = await measure(ours(), LOSING);
   const windowOfFour = await measure(fixedWindow(4, FRAME_BYTES), LOSING);
-  const learnt = own.points.filter(({ bytes }) => bytes >= IMAGE_BYTES * LEARNT);
   const longestStall = Math.max(...own.points.slice(1).map(({ atMs }, i) => atMs - own.points[i]!.atMs));
-  const [first, last] = [learnt[0]!, learnt.at(-1)!];
-  const steady = ((last.bytes - first.bytes) / (last.atMs - first.atMs)) * 1000;
   const known = await measure(ours(2), LOSING);
+  const conditions = {
+    phy: '2M',
+    intervalMs: INTERVAL_MS,
+    links: 1,
+    dataLength: 251,
+    mtu: 498,
+    encrypted: false,
+  } as const;
+  const shape = smpUploadShape(FRAME_BYTES, 498);
+  const limit = perfectSenderBytesPerSecond(conditions, shape);
+  // As with every goodput: answers may share an event, and a frame may be on its way when the time begins.
+  const ceiling =
+    perfectSenderBytesPerSecond(conditions, { ...shape, notifications: [] }) *
+    (1 + shape.imageBytes / (IMAGE_BYTES * (1 - LEARNT)));
   return [
     gain('own upload / stop and wait, one packet a request', quick.rate, stopAndWait.rate, 10),
     gain('own upload / fixed window of 4, server that loses', own.rate, windowOfFour.rate, 1.3),
-    gain('server that loses beyond its second, once learnt / window known', steady, known.rate, 0.95),
+    atLeast('server that loses beyond its second, once learnt', onceLearnt(quick.points), limit, 0.95, 'B/s', ceiling),
+    gain('the same, with slow flash / window known', onceLearnt(own.points), known.rate, 0.95),
     atMost('longest stall / time-out, server that loses', longestStall, TIMEOUT_MS, 1, 'ms'),
   ];
+}
+
+/** Bytes a second after the window has been learnt. */
+function onceLearnt(points: readonly Point[]): number {
+  const learnt = points.filter(({ bytes }) => bytes >= IMAGE_BYTES * LEARNT);
+  const [first, last] = [learnt[0]!, learnt.at(-1)!];
+  return ((last.bytes - first.bytes) / (last.atMs - first.atMs)) * 1000;
 }
 
 /** So many times as much, at least. */
