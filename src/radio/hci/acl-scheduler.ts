@@ -171,8 +171,8 @@ export class AclScheduler {
     const left = over.held.length > 0;
     const { least, most, late, inTime } = ROUND_TRIP_MS;
     const { packets, packetMs } = this.#slot(over);
-    // What was handed over after the slot's last packet is for the next one; and where the air did not pause there was no room.
-    const wasLate = left && this.#served < packets && over.heldSinceMs[0]! <= lastMs && now - lastMs > 2 * packetMs;
+    // What was handed over upon the slot's last packet is for the next one; and where the air did not pause there was no room.
+    const wasLate = left && this.#served < packets && over.heldSinceMs[0]! < lastMs && now - lastMs > 2 * packetMs;
     this.#roundTripMs = wasLate
       ? Math.min(most, this.#roundTripMs + late)
       : Math.max(least, this.#roundTripMs - inTime);
