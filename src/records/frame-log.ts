@@ -34,7 +34,8 @@ export class FramePacker {
   readonly #images = new Column();
   readonly #bytes = new Column();
 
-  add({ direction, channel, timeUs, length, bytes, image }: Frame): void {
+  /** Takes a value that crossed the link so many microseconds after the attempt began. */
+  add(timeUs: number, { direction, channel, length, bytes, image }: Omit<Frame, 'timeUs'>): void {
     this.count += 1;
     this.#times.varint(Math.max(0, timeUs - this.#timeUs));
     this.#timeUs = Math.max(this.#timeUs, timeUs);

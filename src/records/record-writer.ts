@@ -317,7 +317,7 @@ export class AttemptWriter {
 
   /** Takes a frame into the log; segments are committed as they fill. `atMs` is the clock's time. */
   frame(atMs: number, frame: Omit<Frame, 'timeUs'>): void {
-    this.#frames.add({ ...frame, timeUs: Math.round((atMs - this.#startedMs) * 1000) });
+    this.#frames.add(Math.round((atMs - this.#startedMs) * 1000), frame);
     if (this.#frames.count >= SEGMENT_FRAMES) this.#port.write(() => this.#flushFrames());
   }
 

@@ -92,12 +92,10 @@ function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0, oneDies = false }
     packet[0] = HCI_ACL;
     packet.writeUInt16LE(handle, 1);
     packet.writeUInt16LE(251, 3);
-    let left = FRAME_PACKETS;
-    const taken = () => {
-      left -= 1;
-      if (left === 0) agenda.at(agenda.nowMs + 5, () => sendFrame(handle));
-    };
-    scheduler.push(handle, new Array(FRAME_PACKETS).fill({ packet, taken }));
+    scheduler.push(handle, new Array(FRAME_PACKETS).fill(packet), {
+      taken: () => agenda.at(agenda.nowMs + 5, () => sendFrame(handle)),
+      dropped: () => undefined,
+    });
   };
   const linked = (handle: number) => {
     scheduler.add(handle);

@@ -3,16 +3,23 @@ import { describe, expect, test } from 'vitest';
 import { AclScheduler } from '../../src/radio/hci/acl-scheduler.ts';
 
 type Step =
-  | { readonly act: 'push'; readonly link: number; readonly count: number }
+  | { readonly act: 'push'; readonly link: number; readonly count: number; readonly packets: number }
   | { readonly act: 'serve'; readonly link: number; readonly count: number }
   | { readonly act: 'end'; readonly link: number }
   | { readonly act: 'wait'; readonly ms: number };
 
+const buffers = fc.integer({ min: 1, max: 16 });
+const links = fc.integer({ min: 1, max: 5 });
 const link = fc.integer({ min: 0, max: 4 });
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 4,
-    arbitrary: fc.record({ act: fc.constant('push' as const), link, count: fc.integer({ min: 1, max: 12 }) }),
+    arbitrary: fc.record({
+      act: fc.constant('push' as const),
+      link,
+      count: fc.integer({ min: 1, max: 6 }),
+      packets: fc.integer({ min: 1, max: 4 }),
+    }),
   },
   {
     weight: 6,
@@ -53,17 +60,16 @@ class Bench {
     this.scheduler.add(handle);
   }
 
-  push(handle: number, count: number): void {
-    const packets = Array.from({ length: count }, () => {
+  /** So many PDUs, of so many packets each. */
+  push(handle: number, count: number, packets = 1): void {
+    for (let i = 0; i < count; i++) {
       const number = this.pushed.get(handle) ?? 0;
       this.pushed.set(handle, number + 1);
-      return {
-        packet: Buffer.of(handle, number & 0xff),
+      this.scheduler.push(handle, Array(packets).fill(Buffer.of(handle, number & 0xff)), {
         taken: () => this.taken.push(`${handle}/${number}`),
         dropped: () => this.dropped.push(`${handle}/${number}`),
-      };
-    });
-    this.scheduler.push(handle, packets);
+      });
+    }
   }
 
   serve(handle: number, count: number): void {
@@ -81,14 +87,14 @@ class Bench {
 describe('the ACL scheduler', () => {
   test('never overruns the controller, keeps each link’s order, and loses nothing, whatever happens', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 16 }), fc.array(step, { maxLength: 80 }), (buffers, steps) => {
+      fc.property(buffers, links, fc.array(step, { maxLength: 80 }), (buffers, links, steps) => {
         const bench = new Bench(buffers);
-        for (let handle = 0; handle < 5; handle++) bench.add(handle);
+        for (let handle = 0; handle < links; handle++) bench.add(handle);
         for (const each of steps) {
           if (each.act === 'wait') bench.nowMs += each.ms;
-          else if (each.act === 'push') bench.push(each.link, each.count);
-          else if (each.act === 'serve') bench.serve(each.link, each.count);
-          else bench.end(each.link);
+          else if (each.act === 'push') bench.push(each.link % links, each.count, each.packets);
+          else if (each.act === 'serve') bench.serve(each.link % links, each.count);
+          else bench.end(each.link % links);
         }
         // Every link that is left is served in turn until nothing waits.
         for (
@@ -110,6 +116,19 @@ describe('the ACL scheduler', () => {
         }
       }),
     );
+  });
+
+  test('refills a link that is alone two of eight buffers at a time, and with its last packets at once', () => {
+    const bench = new Bench(8);
+    bench.add(0);
+    bench.push(0, 12);
+    const inController = [...Array(8).keys()].map(() => {
+      bench.serve(0, 1);
+      return bench.inController();
+    });
+    expect(inController).toEqual([7, 8, 7, 8, 7, 6, 5, 4]);
+    bench.push(0, 1);
+    expect(bench.inController()).toBe(5);
   });
 
   test('goes on with the others when a link stalls with all that it may hold', () => {

@@ -163,7 +163,7 @@ test('a frame log survives packing', () => {
         timeUs += step;
         return { ...rest, timeUs, length: rest.bytes.length + (rest.image ? hidden : 0) };
       });
-      for (const each of frames) packer.add(each);
+      for (const each of frames) packer.add(each.timeUs, each);
       const packed = packer.packed();
       packer.clear();
       expect(unpackFrames(packed)).toEqual(frames);

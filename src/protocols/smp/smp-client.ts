@@ -24,7 +24,7 @@ export interface SmpRequest {
   readonly command: number;
   readonly body: Body;
   /** The image bytes at the end of the body, for the frame log. */
-  readonly imageBytes?: { readonly image: number; readonly offset: number; readonly length: number };
+  readonly imageBytes?: { readonly image: number; readonly offset: number; readonly length: number } | null;
 }
 
 /** A request that is on its way. */

@@ -159,15 +159,12 @@ class Upload {
     const size = chunkBytes(this.#frameBytes(first), offset, first, this.#total, index > 0);
     const end = Math.min(offset + size, this.#total);
     const data = bytes.subarray(offset, end);
-    const opening = first
-      ? { len: this.#total, sha: createHash('sha256').update(bytes).digest(), ...(index > 0 && { image: index }) }
-      : {};
     const exchange = this.#client.send({
       op: OP.WRITE,
       group: GROUP.IMAGE,
       command: IMAGE.UPLOAD,
-      body: { off: offset, data, ...opening },
-      ...(!first && image && { imageBytes: { image: index, offset, length: data.length } }),
+      body: first ? { off: offset, data, ...this.#opening() } : { off: offset, data },
+      imageBytes: first || !image ? null : { image: index, offset, length: data.length },
     });
     this.#sentBytes += data.length;
     const chunk: Chunk = { offset, end, exchange };
@@ -183,6 +180,13 @@ class Upload {
       );
     }
     return chunk;
+  }
+
+  /** What the first request says of the image. */
+  #opening(): Readonly<Record<string, unknown>> {
+    const { bytes, index } = this.#firmware;
+    const sha = createHash('sha256').update(bytes).digest();
+    return { len: this.#total, sha, ...(index > 0 && { image: index }) };
   }
 
   /** The first frame is one write, or what an image header needs: it is short in the air, and the erase begins sooner. */

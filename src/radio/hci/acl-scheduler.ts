@@ -1,8 +1,13 @@
-/** One ACL packet that waits for a controller buffer. `taken` is called when the controller has it, `dropped` when its link ended. */
-export interface PendingPacket {
+/** Whom it concerns what becomes of the packets of a PDU: the controller has `taken` the last one, or the link ended before: `dropped`. */
+export interface Sender {
+  taken(): void;
+  dropped(): void;
+}
+
+/** An ACL packet that waits for a controller buffer, with the sender of the PDU that it ends. */
+interface WaitingPacket {
   readonly packet: Buffer;
-  readonly taken?: () => void;
-  readonly dropped?: () => void;
+  readonly sender: Sender | null;
 }
 
 /** What the scheduler asks about a link: its interval, and how many packets its slot can empty when `links` share the interval. */
@@ -13,11 +18,13 @@ export interface LinkShape {
 
 interface LinkQueue {
   readonly handle: number;
-  waiting: PendingPacket[];
+  waiting: WaitingPacket[];
   /** First packet of `waiting` that has not left. */
   head: number;
   /** The packets that the controller holds, in order, by what each takes of a slot. */
   held: number[];
+  /** What they take together. */
+  holds: number;
   /** When each of them was handed over. */
   heldSinceMs: number[];
   /** When the first packet of the link's last slot was heard to be over, had it not been delayed on its way; null before the first time. */
@@ -52,6 +59,8 @@ const LATE_BELIEVED = 0.05;
 const STRANGE_SLOTS = 3;
 /** So many slots in a row that end with packets left after the same number: they are shorter than the link's share. */
 const CUTS = 3;
+/** A link that is alone is refilled when this part of the buffers is free: the rest bridges a host's usual delays nearly as long as all do. */
+const REFILL_SHARE = 0.25;
 /** Intervals without progress after which a link that holds packets counts as stalled. */
 const STALL_INTERVALS = 4;
 
@@ -68,6 +77,8 @@ export class AclScheduler {
   readonly #shapeOf: (handle: number) => LinkShape;
   readonly #nowMs: () => number;
   readonly #links = new Map<number, LinkQueue>();
+  /** The link that is there when there is one only. */
+  #alone: LinkQueue | null = null;
   #free: number;
   /** The link that was served last, and what of its slot is over. */
   #current: LinkQueue | null = null;
@@ -94,6 +105,7 @@ export class AclScheduler {
       waiting: [],
       head: 0,
       held: [],
+      holds: 0,
       heldSinceMs: [],
       slotMs: null,
       strangeSlots: 0,
@@ -101,6 +113,7 @@ export class AclScheduler {
       cuts: { after: 0, times: 0 },
       progressMs: 0,
     });
+    this.#countLinks();
   }
 
   /** The link is over: the controller has dropped what it held of it. */
@@ -110,11 +123,17 @@ export class AclScheduler {
     this.#links.delete(handle);
     this.#forgetCapacities();
     if (this.#current === link) this.#current = null;
+    this.#countLinks();
     // A link that is left alone is not followed: its slots are learnt anew when it has to share again.
-    if (this.#links.size === 1) for (const left of this.#links.values()) left.slotMs = null;
+    if (this.#alone) this.#alone.slotMs = null;
     this.#free += link.held.length;
-    for (const pending of link.waiting.slice(link.head)) pending.dropped?.();
+    for (const { sender } of link.waiting.slice(link.head)) sender?.dropped();
     this.#pump();
+  }
+
+  #countLinks(): void {
+    const [first] = this.#links.values();
+    this.#alone = this.#links.size === 1 && first ? first : null;
   }
 
   /** With other links the slots are others. */
@@ -131,13 +150,12 @@ export class AclScheduler {
     return link ? link.waiting.length - link.head + link.held.length : 0;
   }
 
-  push(handle: number, packets: readonly PendingPacket[]): void {
+  /** Queues the packets of a PDU. */
+  push(handle: number, packets: readonly Buffer[], sender: Sender | null = null): void {
     const link = this.#links.get(handle);
-    if (!link) {
-      for (const pending of packets) pending.dropped?.();
-      return;
-    }
-    for (const pending of packets) link.waiting.push(pending);
+    if (!link) return sender?.dropped();
+    const last = packets.length - 1;
+    for (let i = 0; i <= last; i++) link.waiting.push({ packet: packets[i]!, sender: i === last ? sender : null });
     this.#pump();
   }
 
@@ -146,12 +164,15 @@ export class AclScheduler {
     const link = this.#links.get(handle);
     if (!link) return;
     const now = this.#nowMs();
-    if (this.#links.size > 1) this.#followSlots(link, now);
+    if (!this.#alone) this.#followSlots(link, now);
     link.progressMs = now;
-    const freed = link.held.splice(0, count);
-    link.heldSinceMs.splice(0, count);
-    this.#served += sum(freed);
-    this.#free += freed.length;
+    for (let left = Math.min(count, link.held.length); left > 0; left--) {
+      const freed = link.held.shift()!;
+      link.heldSinceMs.shift();
+      link.holds -= freed;
+      this.#served += freed;
+      this.#free += 1;
+    }
     this.#pump(now);
   }
 
@@ -197,16 +218,23 @@ export class AclScheduler {
 
   #pump(now = this.#nowMs()): void {
     if (this.#free === 0) return;
+    if (this.#alone) return this.#refill(this.#alone, now);
     const links = [...this.#links.values()];
     const ready = links.filter((link) => link.head < link.waiting.length && !this.#stalled(link, now));
     if (ready.length === 0) return;
-    if (links.length === 1) return this.#give(ready[0]!, this.#buffers, this.#buffers, now);
     const stuck = sum(links.map((link) => (this.#stalled(link, now) ? link.held.length : 0)));
     const most = Math.max(1, this.#buffers - stuck - 1);
     const needs = ready.map((link) => this.#need(link, now)).sort((a, b) => a.inMs - b.inMs);
     for (const { link, packets } of needs) this.#give(link, packets, most, now);
     // What nobody needs may go to slots that last longer than their share: those of links that are done are free.
     for (const { link } of needs) this.#give(link, most, most, now);
+  }
+
+  /** A link that is alone has all buffers, some at a time: handing over costs the host more than what is handed over. */
+  #refill(link: LinkQueue, now: number): void {
+    const waiting = link.waiting.length - link.head;
+    if (waiting > this.#free && this.#free < this.#buffers * REFILL_SHARE) return;
+    if (waiting > 0 && !this.#stalled(link, now)) this.#give(link, this.#buffers, this.#buffers, now);
   }
 
   /**
@@ -216,7 +244,7 @@ export class AclScheduler {
   #need(link: LinkQueue, now: number): { link: LinkQueue; inMs: number; packets: number } {
     const { intervalMs, packets, packetMs } = this.#slot(link);
     if (link.slotMs === null) return { link, inMs: 0, packets };
-    const holds = sum(link.held);
+    const { holds } = link;
     const emptyMs = (served: number) => link.slotMs! + (served + holds - 1) * packetMs - this.#roundTripMs;
     const served = link === this.#current ? this.#served : packets;
     const lasts = served < packets && holds > 0 && now <= emptyMs(served);
@@ -242,23 +270,25 @@ export class AclScheduler {
   #give(link: LinkQueue, slot: number, most: number, now: number): void {
     while (this.#free > 0 && link.held.length < most) {
       const next = link.waiting[link.head];
-      if (!next || sum(link.held) + share(next.packet) > slot) return;
+      if (!next || link.holds + share(next.packet) > slot) return;
       this.#hand(link, now);
     }
   }
 
   #hand(link: LinkQueue, now: number): void {
-    const pending = link.waiting[link.head++]!;
+    const { packet, sender } = link.waiting[link.head++]!;
     if (link.head === link.waiting.length || link.head > 256) {
       link.waiting = link.waiting.slice(link.head);
       link.head = 0;
     }
     if (link.held.length === 0) link.progressMs = now;
-    link.held.push(share(pending.packet));
+    const taken = share(packet);
+    link.held.push(taken);
     link.heldSinceMs.push(now);
+    link.holds += taken;
     this.#free -= 1;
-    this.#send(pending.packet);
-    pending.taken?.();
+    this.#send(packet);
+    sender?.taken();
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts';
 import type { CaptureContent, CapturedPacket, LinkEvidence } from '../radio.ts';
-import { EVENT, HCI_ACL, HCI_COMMAND, HCI_EVENT, LE_EVENT, OPCODE } from './packets.ts';
+import { EVENT, HCI_ACL, HCI_COMMAND, HCI_EVENT, LE_EVENT, OPCODE, uint16 } from './packets.ts';
 import type { HciTransport } from './transport.ts';
 
 /** Connection set-up and discovery: always kept. */
@@ -129,9 +129,10 @@ export class CapturingTransport implements HciTransport {
 
   #note(received: boolean, packet: Buffer): void {
     const timeUs = this.#startedUs + Math.round((this.#clock.now() - this.#startedMs) * 1000);
-    // Nearly all there is: data.
+    // Nearly all there is: data, and that it is over the air.
     if (packet[0] === HCI_ACL && packet.length > 2)
-      return this.#links.get(packet.readUInt16LE(1) & 0x0fff)?.add(timeUs, received, packet);
+      return this.#links.get(uint16(packet, 1) & 0x0fff)?.add(timeUs, received, packet);
+    if (isCompletionOfOne(packet)) return this.#links.get(uint16(packet, 4) & 0x0fff)?.add(timeUs, received, packet);
     const entry = { timeUs, received, packet };
     if (isAdvertisement(packet)) this.#heard(entry);
     if (isConnectionRequest(packet)) this.#setUp = [entry];
@@ -159,6 +160,13 @@ export class CapturingTransport implements HciTransport {
     for (const { timeUs, received, packet } of this.#setUp.splice(0)) capture.add(timeUs, received, packet);
     this.#links.set(handle, capture);
   }
+}
+
+/** Number Of Completed Packets of one link; handle at 4. */
+function isCompletionOfOne(packet: Buffer): boolean {
+  return (
+    packet[0] === HCI_EVENT && packet[1] === EVENT.NUMBER_OF_COMPLETED_PACKETS && packet[3] === 1 && packet.length >= 6
+  );
 }
 
 /** A report of one advertisement; event type at 5, address at 7. */
@@ -198,7 +206,7 @@ function isConnectionComplete(packet: Buffer): boolean {
 /** The link that a packet belongs to; null when it belongs to none, or to several. */
 function handleOf(packet: Buffer): number | null {
   const at = handleOffset(packet);
-  return at === null || packet.length < at + 2 ? null : packet.readUInt16LE(at) & 0x0fff;
+  return at === null || packet.length < at + 2 ? null : uint16(packet, at) & 0x0fff;
 }
 
 function handleOffset(packet: Buffer): number | null {
@@ -213,8 +221,6 @@ function handleOffset(packet: Buffer): number | null {
     case 0x08: // Encryption Change
     case 0x30: // Encryption Key Refresh Complete
       return 4;
-    case EVENT.NUMBER_OF_COMPLETED_PACKETS:
-      return packet[3] === 1 ? 4 : null;
     case EVENT.LE_META:
       // Advertising reports have no handle; a connection has its status before it, and so have updates.
       if (packet[3] === 0x02 || packet[3] === 0x0b || packet[3] === 0x0d) return null;

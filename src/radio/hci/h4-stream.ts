@@ -5,8 +5,17 @@ import { StationError } from '../../contract/errors.ts';
 import { H4Deframer } from './h4.ts';
 import type { HciTransport } from './transport.ts';
 
-/** H4 over any byte stream. Packets written in one turn of the event loop leave as one write. */
-export function h4Transport(stream: Duplex): HciTransport {
+/** Octets that are read at a time. */
+const READ_BYTES = 65_536;
+
+/**
+ * H4 over any byte stream. Packets written in one turn of the event loop leave as one write. `onBytes` says how the stream's bytes are
+ * had, if not as a stream has them.
+ */
+export function h4Transport(
+  stream: Duplex,
+  onBytes: (handler: (bytes: Buffer) => void) => void = (handler) => stream.on('data', handler),
+): HciTransport {
   const deframer = new H4Deframer();
   let closing = false;
   let onPacket: (packet: Buffer) => void = () => undefined;
@@ -17,7 +26,7 @@ export function h4Transport(stream: Duplex): HciTransport {
     stream.destroy();
     onLost(reason);
   };
-  stream.on('data', (chunk: Buffer) => {
+  onBytes((chunk) => {
     let packets: Buffer[];
     try {
       packets = deframer.push(chunk);
@@ -64,14 +73,26 @@ export type H4Address = { path: string } | { host: string; port: number };
 
 /** Connects to a controller's socket. @throws StationError RADIO_UNREACHABLE */
 export async function connectH4(address: H4Address): Promise<HciTransport> {
-  const socket = 'path' in address ? connect(address.path) : connect({ ...address, noDelay: true });
+  // Past the stream's reading side, which costs as much for each packet as all that is done with it.
+  let onBytes: (bytes: Buffer) => void = () => undefined;
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  const callback = (length: number) => {
+    const bytes = Buffer.allocUnsafe(length);
+    buffer.copy(bytes, 0, 0, length);
+    onBytes(bytes);
+    return true;
+  };
+  const onread = { buffer, callback };
+  const socket = connect('path' in address ? { ...address, onread } : { ...address, noDelay: true, onread });
   try {
     await once(socket, 'connect');
   } catch (error) {
     socket.destroy();
     throw new StationError('RADIO_UNREACHABLE', error instanceof Error ? error.message : '', { cause: error });
   }
-  return h4Transport(socket);
+  return h4Transport(socket, (handler) => {
+    onBytes = handler;
+  });
 }
 
 /** Opens a controller on a serial port (hardware flow control, as H4 demands). @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION */

@@ -1,18 +1,22 @@
-import { HCI_ACL, HCI_COMMAND, HCI_EVENT } from './packets.ts';
+import { HCI_ACL, HCI_COMMAND, HCI_EVENT, uint16 } from './packets.ts';
 
 const SCO = 0x03;
 const ISO = 0x05;
+const NOTHING: Buffer = Buffer.alloc(0);
 
 /**
  * Cuts a byte stream into HCI packets, each with its H4 type octet (Core 5.4, Vol 4 Part A). A type octet that does not exist means
  * that the stream is out of step: `push` throws a RangeError, and the transport has to be closed.
  */
 export class H4Deframer {
-  #rest: Buffer = Buffer.alloc(0);
+  #rest = NOTHING;
 
   /** Takes a chunk and returns the packets it completes. */
   push(chunk: Buffer): Buffer[] {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#rest = NOTHING;
+    // What comes is nearly always one whole packet.
+    if (packetLength(bytes, 0) === bytes.length) return [bytes];
     const packets: Buffer[] = [];
     let at = 0;
     for (;;) {
@@ -21,7 +25,7 @@ export class H4Deframer {
       packets.push(bytes.subarray(at, at + length));
       at += length;
     }
-    this.#rest = bytes.subarray(at);
+    if (at < bytes.length) this.#rest = bytes.subarray(at);
     return packets;
   }
 }
@@ -34,7 +38,7 @@ function packetLength(bytes: Buffer, at: number): number | null {
     case SCO:
       return left < 4 ? null : 4 + bytes[at + 3]!;
     case HCI_ACL:
-      return left < 5 ? null : 5 + bytes.readUInt16LE(at + 3);
+      return left < 5 ? null : 5 + uint16(bytes, at + 3);
     case ISO:
       return left < 5 ? null : 5 + (bytes.readUInt16LE(at + 3) & 0x3fff);
     case HCI_EVENT:

@@ -19,6 +19,7 @@ import {
   OPCODE,
   PB_START,
   STATUS,
+  uint16,
 } from './packets.ts';
 import type { HciTransport } from './transport.ts';
 
@@ -40,6 +41,7 @@ const CE_UNITS = 2;
 const ATT_ERROR_RESPONSE = 0x01;
 const ATT_MTU_REQUEST = 0x02;
 const ATT_MTU_RESPONSE = 0x03;
+const ATT_NOTIFICATION = 0x1b;
 const ATT_INDICATION = 0x1d;
 const ATT_CONFIRMATION = 0x1e;
 /** Error codes that noble acts on in ways of its own: 0x04 wedges its queue, the others start its legacy pairing. */
@@ -75,6 +77,8 @@ export interface HciLink {
   readonly mtuSettled: Promise<void>;
   readonly settleMtu: () => void;
   readonly reassembler: L2capReassembler;
+  /** Who wants the values that the device notifies or indicates, by attribute handle. */
+  readonly listeners: Map<number, Set<(value: Buffer) => void>>;
 }
 
 /** What the host tells the radio above. */
@@ -234,18 +238,24 @@ export class HciHost {
   }
 
   /** Sends an L2CAP PDU; settles when the controller took its last packet, rejects when the link ends first. */
-  send(handle: number, cid: number, payload: Uint8Array): Promise<void> {
+  send(handle: number, cid: number, payload: Buffer): Promise<void> {
     if (!this.#links.has(handle))
       return Promise.reject(new StationError('LINK_LOST', 'the link is over', { retryable: true }));
     return new Promise((resolve, reject) => {
-      const fragments = aclFragments(handle, cid, payload, this.#aclBytes);
       const dropped = () => reject(new StationError('LINK_LOST', 'before the data had left', { retryable: true }));
-      const last = fragments.length - 1;
-      this.#scheduler.push(
-        handle,
-        fragments.map((packet, index) => (index === last ? { packet, taken: resolve, dropped } : { packet })),
-      );
+      this.#scheduler.push(handle, aclFragments(handle, cid, payload, this.#aclBytes), { taken: resolve, dropped });
     });
+  }
+
+  /**
+   * Calls `onValue` with each value that the device notifies or indicates of an attribute, until the function that is returned is called or
+   * the link is over.
+   */
+  listen(handle: number, attribute: number, onValue: (value: Buffer) => void): () => void {
+    const link = this.#links.get(handle);
+    const listeners = link?.listeners.get(attribute) ?? new Set();
+    link?.listeners.set(attribute, listeners.add(onValue));
+    return () => void listeners.delete(onValue);
   }
 
   /** What noble sends through its ACL streams. A packet for a link that is over goes nowhere. */
@@ -260,10 +270,7 @@ export class HciHost {
     }
     const exchangesMtu = cid === CID_ATT && (data[0] === ATT_MTU_REQUEST || data[0] === ATT_MTU_RESPONSE);
     const payload = exchangesMtu ? Buffer.of(data[0]!, WANTED_MTU & 0xff, WANTED_MTU >> 8) : data;
-    this.#scheduler.push(
-      handle,
-      aclFragments(handle, cid, payload, this.#aclBytes).map((packet) => ({ packet })),
-    );
+    this.#scheduler.push(handle, aclFragments(handle, cid, payload, this.#aclBytes));
   }
 
   /** The socket that noble sees. */
@@ -346,7 +353,7 @@ export class HciHost {
         return this.#answered(packet, packet.readUInt16LE(5), packet.subarray(3, 4));
       case EVENT.NUMBER_OF_COMPLETED_PACKETS:
         for (let i = 0; i < packet[3]!; i++) {
-          this.#scheduler.completed(packet.readUInt16LE(4 + i * 4), packet.readUInt16LE(6 + i * 4));
+          this.#scheduler.completed(uint16(packet, 4 + i * 4), uint16(packet, 6 + i * 4));
         }
         return;
       case EVENT.DISCONNECTION_COMPLETE: {
@@ -408,6 +415,7 @@ export class HciHost {
             dataLength: 27,
             mtu: 23,
             reassembler: new L2capReassembler(),
+            listeners: new Map(),
           });
         }
         this.#toNoble(packet);
@@ -465,13 +473,14 @@ export class HciHost {
   }
 
   #data(packet: Buffer): void {
-    const handle = packet.readUInt16LE(1) & 0x0fff;
+    const handle = uint16(packet, 1) & 0x0fff;
     const link = this.#links.get(handle);
     const pdu = link?.reassembler.push(packet);
     if (!link || !pdu) return;
     if (pdu.cid === CID_SIGNALLING) return this.#signalling(link, pdu.payload);
     if (pdu.cid === CID_PAIRING) return this.#events.pairingPdu(handle, pdu.payload);
-    this.#deliver(handle, pdu.cid, pdu.cid === CID_ATT ? this.#att(link, pdu.payload) : pdu.payload);
+    const seen = pdu.cid === CID_ATT ? this.#att(link, pdu.payload) : pdu.payload;
+    if (seen) this.#deliver(handle, pdu.cid, seen);
   }
 
   /** Hands noble an L2CAP PDU in one piece, while the link is there. */
@@ -484,14 +493,19 @@ export class HciHost {
     this.#toNoble(aclPacket(handle, PB_START, l2cap));
   }
 
-  /** Acts on an ATT PDU and returns it as noble may see it. */
-  #att(link: HciLink, pdu: Buffer): Buffer {
+  /** Acts on an ATT PDU and returns what noble is to see of it: a value that comes unasked goes straight to who listens. */
+  #att(link: HciLink, pdu: Buffer): Buffer | null {
     switch (pdu[0]) {
+      case ATT_NOTIFICATION:
+        this.#value(link, pdu);
+        return null;
       case ATT_INDICATION:
-        this.#scheduler.push(link.handle, [
-          { packet: aclFragments(link.handle, CID_ATT, Buffer.of(ATT_CONFIRMATION), this.#aclBytes)[0]! },
-        ]);
-        return pdu;
+        this.#scheduler.push(
+          link.handle,
+          aclFragments(link.handle, CID_ATT, Buffer.of(ATT_CONFIRMATION), this.#aclBytes),
+        );
+        this.#value(link, pdu);
+        return null;
       case ATT_MTU_REQUEST:
       case ATT_MTU_RESPONSE: {
         if (pdu.length < 3) return pdu;
@@ -510,6 +524,10 @@ export class HciHost {
       default:
         return pdu;
     }
+  }
+
+  #value(link: HciLink, pdu: Buffer): void {
+    for (const onValue of link.listeners.get(uint16(pdu, 1)) ?? []) onValue(pdu.subarray(3));
   }
 
   /**
@@ -531,8 +549,7 @@ export class HciHost {
   }
 
   #signal(handle: number, pdu: Buffer): void {
-    const packets = aclFragments(handle, CID_SIGNALLING, pdu, this.#aclBytes).map((packet) => ({ packet }));
-    this.#scheduler.push(handle, packets);
+    this.#scheduler.push(handle, aclFragments(handle, CID_SIGNALLING, pdu, this.#aclBytes));
   }
 
   /** Whether the link's interval lies within one that is asked for, in units of 1.25 ms. */

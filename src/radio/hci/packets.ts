@@ -97,6 +97,21 @@ export const PB_START_NON_FLUSHABLE = 0b00;
 export const PB_CONTINUING = 0b01;
 export const PB_START = 0b10;
 
+/**
+ * Two octets, the lower first. Buffer's own methods check each argument by a call with an array of arguments, which is felt where it is done
+ * for every packet. @throws RangeError beyond the end
+ */
+export function uint16(bytes: Uint8Array, at: number): number {
+  if (at + 2 > bytes.length) throw new RangeError(`two octets at ${at} of ${bytes.length}`);
+  return bytes[at]! | (bytes[at + 1]! << 8);
+}
+
+/** Writes two octets, the lower first, where there is room. */
+export function putUint16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value & 0xff;
+  bytes[at + 1] = value >> 8;
+}
+
 /** A command packet. */
 export function hciCommand(opcode: number, parameters: Uint8Array = new Uint8Array()): Buffer {
   const packet = Buffer.allocUnsafe(4 + parameters.length);
@@ -135,23 +150,30 @@ export function commandStatus(opcode: number, status: number): Buffer {
 /** An ACL data packet: handle of 12 bits, packet boundary flag, payload. */
 export function aclPacket(handle: number, boundary: number, payload: Uint8Array): Buffer {
   const packet = Buffer.allocUnsafe(5 + payload.length);
-  packet[0] = HCI_ACL;
-  packet.writeUInt16LE((handle & 0x0fff) | (boundary << 12), 1);
-  packet.writeUInt16LE(payload.length, 3);
+  writeAclHeader(packet, handle, boundary);
   packet.set(payload, 5);
   return packet;
 }
 
+function writeAclHeader(packet: Buffer, handle: number, boundary: number): void {
+  packet[0] = HCI_ACL;
+  putUint16(packet, 1, (handle & 0x0fff) | (boundary << 12));
+  putUint16(packet, 3, packet.length - 5);
+}
+
 /** Splits an L2CAP PDU (channel and payload) into ACL packets of at most `maxBytes` of data. */
-export function aclFragments(handle: number, cid: number, payload: Uint8Array, maxBytes: number): Buffer[] {
-  const pdu = Buffer.allocUnsafe(4 + payload.length);
-  pdu.writeUInt16LE(payload.length, 0);
-  pdu.writeUInt16LE(cid, 2);
-  pdu.set(payload, 4);
-  const fragments: Buffer[] = [];
-  for (let at = 0; at < pdu.length; at += maxBytes) {
-    const boundary = at === 0 ? PB_START_NON_FLUSHABLE : PB_CONTINUING;
-    fragments.push(aclPacket(handle, boundary, pdu.subarray(at, at + maxBytes)));
+export function aclFragments(handle: number, cid: number, payload: Buffer, maxBytes: number): Buffer[] {
+  const first = Buffer.allocUnsafe(9 + Math.min(payload.length, maxBytes - 4));
+  writeAclHeader(first, handle, PB_START_NON_FLUSHABLE);
+  putUint16(first, 5, payload.length);
+  putUint16(first, 7, cid);
+  payload.copy(first, 9);
+  const fragments: Buffer[] = [first];
+  for (let at = maxBytes - 4; at < payload.length; at += maxBytes) {
+    const next = Buffer.allocUnsafe(5 + Math.min(payload.length - at, maxBytes));
+    writeAclHeader(next, handle, PB_CONTINUING);
+    payload.copy(next, 5, at);
+    fragments.push(next);
   }
   return fragments;
 }
@@ -163,7 +185,7 @@ export class L2capReassembler {
 
   /** Takes one ACL packet; returns the PDU that it completes, if it does. */
   push(packet: Buffer): { cid: number; payload: Buffer } | null {
-    const boundary = (packet.readUInt16LE(1) >> 12) & 0b11;
+    const boundary = (uint16(packet, 1) >> 12) & 0b11;
     const data = packet.subarray(5);
     if (boundary === PB_CONTINUING) {
       if (this.#missing === 0) return null;
@@ -172,14 +194,14 @@ export class L2capReassembler {
     } else {
       if (data.length < 4) return null;
       this.#parts = [data];
-      this.#missing = data.readUInt16LE(0) + 4 - data.length;
+      this.#missing = uint16(data, 0) + 4 - data.length;
     }
     if (this.#missing > 0) return null;
     const pdu = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
     this.#parts = [];
     const overrun = this.#missing < 0;
     this.#missing = 0;
-    return overrun ? null : { cid: pdu.readUInt16LE(2), payload: pdu.subarray(4) };
+    return overrun ? null : { cid: uint16(pdu, 2), payload: pdu.subarray(4) };
   }
 }
 

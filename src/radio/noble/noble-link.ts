@@ -17,6 +17,11 @@ export interface LinkBackend {
   queued(): number;
   /** Sends an ATT Write Command; settles when it has left. */
   writeCommand(characteristic: Characteristic, value: Buffer): Promise<void>;
+  /**
+   * Calls `onValue` with each value that the device notifies or indicates, until the function that is returned is called.
+   * @throws StationError SERVICE_NOT_FOUND
+   */
+  listen(characteristic: Characteristic, onValue: (value: Buffer) => void): () => void;
   rssi(): Promise<number | null>;
   expectRestart(): void;
   /** Encrypts the link; null where the platform does so by itself. */
@@ -123,14 +128,11 @@ export class NobleLink implements Link {
 
   async subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {
     const noble = this.#noble(characteristic);
-    const onData = (value: Buffer, notification: boolean) => {
-      if (notification) onValue(value);
-    };
-    noble.on('data', onData);
+    const stopListening = this.#backend.listen(characteristic, onValue);
     try {
       await this.#request<boolean>(noble, 'notify', () => noble.notify(true));
     } catch (error) {
-      noble.off('data', onData);
+      stopListening();
       throw error;
     }
   }

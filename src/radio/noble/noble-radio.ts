@@ -2,9 +2,17 @@ import { type Clock, deadline, sleep } from '../../clock.ts';
 import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
-import { CID_ATT, OPCODE } from '../hci/packets.ts';
+import { CID_ATT, HCI_ACL, OPCODE, putUint16 } from '../hci/packets.ts';
 import type { HciTransport } from '../hci/transport.ts';
-import type { Advertisement, ConnectOptions, Link, LinkEvidence, Radio, SecurityPolicy } from '../radio.ts';
+import type {
+  Advertisement,
+  Characteristic,
+  ConnectOptions,
+  Link,
+  LinkEvidence,
+  Radio,
+  SecurityPolicy,
+} from '../radio.ts';
 import { LinkSecurityManager } from '../security/link-security.ts';
 import { CID_PAIRING, reversed } from '../security/pairing-codec.ts';
 import { createHciNoble, hciSockets, type Noble, type NobleBindings, type NoblePeripheral } from './noble-internals.ts';
@@ -186,7 +194,7 @@ class NobleRadio implements Radio {
           try {
             deliver(packet);
           } catch (error) {
-            this.#nobleThrew(packet, error);
+            if (packet[0] === HCI_ACL) this.#threw(packet.readUInt16LE(1) & 0x0fff, error);
           }
         }),
       stop: () => socket.stop(),
@@ -194,9 +202,10 @@ class NobleRadio implements Radio {
     };
   }
 
-  #nobleThrew(packet: Buffer, error: unknown): void {
+  /** What a device sent made its reader throw. */
+  #threw(handle: number, error: unknown): void {
     const detail = error instanceof Error ? error.message : String(error);
-    const link = packet[0] === 0x02 ? this.#links.get(packet.readUInt16LE(1) & 0x0fff) : undefined;
+    const link = this.#links.get(handle);
     if (!link) return;
     link.end(new StationError('DEVICE_NONSENSE', detail, { cause: error }));
     this.#peripheralOf(link)?.disconnect();
@@ -349,7 +358,16 @@ class NobleRadio implements Radio {
       options.security ?? ONLY_WHEN_WANTED,
     );
     this.#securities.set(handle, security);
-    const valueHandles = new Map<string, number>();
+    const valueHandles = new Map<string, Map<string, number>>();
+    const valueHandle = ({ service, uuid }: Characteristic): number | null => {
+      const known = valueHandles.get(service)?.get(uuid);
+      if (known !== undefined) return known;
+      const found = this.#bindings?._gatts[handle]?._characteristics[nobleUuid(service)]?.[nobleUuid(uuid)];
+      if (!found) return null;
+      const ofService = valueHandles.get(service) ?? new Map<string, number>();
+      valueHandles.set(service, ofService.set(uuid, found.valueHandle));
+      return found.valueHandle;
+    };
     const backend: LinkBackend = {
       facts: () => {
         const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs, intervalChanges } = state;
@@ -365,21 +383,27 @@ class NobleRadio implements Radio {
       },
       evidence: this.#evidence(handle),
       queued: () => host.queued(handle),
-      writeCommand: ({ service, uuid }, value) => {
-        const name = `${service}/${uuid}`;
-        let valueHandle = valueHandles.get(name);
-        if (valueHandle === undefined) {
-          const found = this.#bindings?._gatts[handle]?._characteristics[nobleUuid(service)]?.[nobleUuid(uuid)];
-          valueHandle = found?.valueHandle;
-          if (valueHandle === undefined) return Promise.reject(new StationError('SERVICE_NOT_FOUND', uuid));
-          valueHandles.set(name, valueHandle);
-        }
+      writeCommand: (characteristic, value) => {
+        const attribute = valueHandle(characteristic);
+        if (attribute === null) return Promise.reject(new StationError('SERVICE_NOT_FOUND', characteristic.uuid));
         // Past noble's queue, in which a write without response would wait behind any request that is out.
         const pdu = Buffer.allocUnsafe(3 + value.length);
         pdu[0] = ATT_WRITE_COMMAND;
-        pdu.writeUInt16LE(valueHandle, 1);
+        putUint16(pdu, 1, attribute);
         pdu.set(value, 3);
         return host.send(handle, CID_ATT, pdu);
+      },
+      // Past noble, too, which looks through all characteristics for each value's name.
+      listen: (characteristic, onValue) => {
+        const attribute = valueHandle(characteristic);
+        if (attribute === null) throw new StationError('SERVICE_NOT_FOUND', characteristic.uuid);
+        return host.listen(handle, attribute, (value) => {
+          try {
+            onValue(value);
+          } catch (error) {
+            this.#threw(handle, error);
+          }
+        });
       },
       rssi: async () => {
         const result = await host.command(OPCODE.READ_RSSI, Buffer.of(handle & 0xff, handle >> 8));

@@ -1,6 +1,6 @@
 import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
-import type { Advertisement, ConnectOptions, Link, Radio } from '../radio.ts';
+import type { Advertisement, Characteristic, ConnectOptions, Link, Radio } from '../radio.ts';
 import { createSystemNoble, type Noble, type NobleCharacteristic, type NoblePeripheral } from './noble-internals.ts';
 import { NobleLink, nobleUuid, usualUuid } from './noble-link.ts';
 
@@ -101,8 +101,16 @@ class SystemRadio implements Radio {
         }),
         evidence: null,
         queued: () => 0,
-        writeCommand: ({ service, uuid }, value) =>
-          this.#writeCommand(peripheral, nobleUuid(service), nobleUuid(uuid), value),
+        writeCommand: async (characteristic, value) =>
+          this.#characteristic(peripheral, characteristic).write(value, true),
+        listen: (characteristic, onValue) => {
+          const noble = this.#characteristic(peripheral, characteristic);
+          const onData = (value: Buffer, notification: boolean) => {
+            if (notification) onValue(value);
+          };
+          noble.on('data', onData);
+          return () => void noble.off('data', onData);
+        },
         rssi: async () => peripheral.rssi,
         expectRestart: () => undefined,
         secure: null,
@@ -119,13 +127,13 @@ class SystemRadio implements Radio {
     return link;
   }
 
-  async #writeCommand(peripheral: NoblePeripheral, service: string, uuid: string, value: Buffer): Promise<void> {
+  #characteristic(peripheral: NoblePeripheral, { service, uuid }: Characteristic): NobleCharacteristic {
     const characteristics = this.#noble._characteristics[peripheral.id] as
       | Record<string, Record<string, NobleCharacteristic>>
       | undefined;
-    const characteristic = characteristics?.[service]?.[uuid];
-    if (!characteristic) throw new StationError('SERVICE_NOT_FOUND', uuid);
-    characteristic.write(value, true);
+    const found = characteristics?.[nobleUuid(service)]?.[nobleUuid(uuid)];
+    if (!found) throw new StationError('SERVICE_NOT_FOUND', uuid);
+    return found;
   }
 
   #discovered(peripheral: NoblePeripheral): void {
