@@ -9,7 +9,8 @@ const HIGH_ALERT = Buffer.of(2);
 /** Makes a device show itself (blink, beep) for as long as the link lasts. @throws StationError IDENTIFY_UNSUPPORTED when it cannot */
 export async function alertImmediately(link: Link): Promise<void> {
   try {
-    await link.writeCommand(await link.characteristic(IMMEDIATE_ALERT, ALERT_LEVEL), HIGH_ALERT);
+    const characteristic = await link.characteristic(IMMEDIATE_ALERT, ALERT_LEVEL);
+    await link.writeCommands([{ characteristic, value: HIGH_ALERT }]);
   } catch (error) {
     if (error instanceof StationError && error.code === 'SERVICE_NOT_FOUND') {
       throw new StationError('IDENTIFY_UNSUPPORTED', '', { cause: error });

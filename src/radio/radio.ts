@@ -108,6 +108,13 @@ export interface ImageBytes {
   readonly at: number;
 }
 
+/** One write without response, of at most MTU − 3 octets. */
+export interface WriteCommand {
+  readonly characteristic: Characteristic;
+  readonly value: Buffer;
+  readonly imageBytes?: ImageBytes | null;
+}
+
 /** One HCI packet as it crossed the transport to the controller. */
 export interface CapturedPacket {
   /** Its number on this link, counted from 0, those left out included. */
@@ -154,8 +161,11 @@ export interface Link {
   read(characteristic: Characteristic): Promise<Buffer>;
   /** Write with response. */
   write(characteristic: Characteristic, value: Buffer): Promise<void>;
-  /** Write without response; settles when the controller took it. At most MTU − 3 octets. */
-  writeCommand(characteristic: Characteristic, value: Buffer, imageBytes?: ImageBytes): Promise<void>;
+  /**
+   * Writes without response, one after the other; settles when the controller took the last one.
+   * @throws StationError WRITE_TOO_LONG, SERVICE_NOT_FOUND, and then none has been sent; or the link's end
+   */
+  writeCommands(commands: readonly WriteCommand[]): Promise<void>;
   /** Hears notifications and indications; `onValue` is called at once and in order of arrival. */
   subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void>;
   /** The device is about to restart: that it is gone is to be noticed soon. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { StationError } from '../contract/errors.ts';
-import type { Characteristic, ImageBytes, Link, LinkEvidence, LinkFacts } from '../radio/radio.ts';
+import type { Characteristic, ImageBytes, Link, LinkEvidence, LinkFacts, WriteCommand } from '../radio/radio.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
 
 /** Where the values of a link are written down. */
@@ -53,9 +53,11 @@ export class RecordedLink implements Link {
     return this.#link.write(characteristic, value);
   }
 
-  writeCommand(characteristic: Characteristic, value: Buffer, imageBytes?: ImageBytes): Promise<void> {
-    this.#log('to-device', characteristic, value, imageBytes);
-    return this.#link.writeCommand(characteristic, value, imageBytes);
+  writeCommands(commands: readonly WriteCommand[]): Promise<void> {
+    for (const { characteristic, value, imageBytes } of commands) {
+      this.#log('to-device', characteristic, value, imageBytes);
+    }
+    return this.#link.writeCommands(commands);
   }
 
   subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {
@@ -81,7 +83,7 @@ export class RecordedLink implements Link {
     direction: 'to-device' | 'from-device',
     characteristic: Characteristic,
     value: Buffer,
-    imageBytes?: ImageBytes,
+    imageBytes?: ImageBytes | null,
   ): void {
     this.#record.frame(this.#clock.now(), {
       direction,

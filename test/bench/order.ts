@@ -6,7 +6,7 @@ import { trayDevices, trayFile } from '../../src/contract/tray-file.ts';
 import { judgeOrder, type SeenValue } from '../../src/diagnostics/order-verdict.ts';
 import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
 import { fusDriver } from '../../src/protocols/fus/fus-driver.ts';
-import type { CapturedPacket, Characteristic, Link } from '../../src/radio/radio.ts';
+import type { CapturedPacket, Characteristic, Link, WriteCommand } from '../../src/radio/radio.ts';
 import { Faults } from '../../src/virtual/faults.ts';
 import { FusServer, type FusValue } from '../../src/virtual/fus-server.ts';
 import { ImageSlots } from '../../src/virtual/image-slots.ts';
@@ -228,7 +228,9 @@ class MemoryLink implements Link {
   });
   read = async () => Buffer.alloc(0);
   write = async ({ uuid }: Characteristic, value: Buffer) => this.#take(uuid, value);
-  writeCommand = async ({ uuid }: Characteristic, value: Buffer) => this.#take(uuid, value);
+  writeCommands = async (commands: readonly WriteCommand[]) => {
+    for (const { characteristic, value } of commands) this.#take(characteristic.uuid, value);
+  };
   expectRestart = () => undefined;
   rssi = async () => null;
   disconnect = async () => this.end();

@@ -69,7 +69,7 @@ describe('a virtual controller', () => {
     const startedUs = air.ether.now;
     for (const [i, link] of links.entries()) {
       void (async () => {
-        while (writing) await link.writeCommand(characteristics[i]!, Buffer.alloc(495));
+        while (writing) await link.writeCommands([{ characteristic: characteristics[i]!, value: Buffer.alloc(495) }]);
       })().catch(() => undefined);
     }
     await aWhile(600);

@@ -112,7 +112,7 @@ describe('row 1: a write without response', () => {
     const { link, characteristic } = await linkTo(await port());
     let resolved = 0;
     const writes = Array.from({ length: 100 }, () =>
-      link.writeCommand(characteristic, Buffer.alloc(200)).then(() => {
+      link.writeCommands([{ characteristic, value: Buffer.alloc(200) }]).then(() => {
         resolved += 1;
         expect(resolved).toBeLessThanOrEqual(writesReceived(device) + 8);
       }),
@@ -147,9 +147,12 @@ describe('row 2: a link that stalls', () => {
     const stalled = await linkTo(radio);
     const free = await linkTo(radio, second);
     device.controller.silenceLinks();
-    const lost = Array.from({ length: 20 }, () => stalled.link.writeCommand(stalled.characteristic, Buffer.alloc(200)));
+    const lost = Array.from({ length: 20 }, () =>
+      stalled.link.writeCommands([{ characteristic: stalled.characteristic, value: Buffer.alloc(200) }]),
+    );
     const settled = Promise.allSettled(lost);
-    for (let i = 0; i < 20; i++) await free.link.writeCommand(free.characteristic, Buffer.alloc(200));
+    for (let i = 0; i < 20; i++)
+      await free.link.writeCommands([{ characteristic: free.characteristic, value: Buffer.alloc(200) }]);
     await until(() => writesReceived(second) === 20);
     await settled;
   });
@@ -178,7 +181,9 @@ describe('row 3: data queued just before the link ends', () => {
   test('rejects with the link’s end through the port', async () => {
     const { link, characteristic } = await linkTo(await port());
     await link.disconnect();
-    await expect(link.writeCommand(characteristic, Buffer.alloc(4))).rejects.toMatchObject({ code: 'LINK_CLOSED' });
+    await expect(link.writeCommands([{ characteristic, value: Buffer.alloc(4) }])).rejects.toMatchObject({
+      code: 'LINK_CLOSED',
+    });
   });
 });
 
@@ -412,7 +417,7 @@ describe('row 12: behind a request that is out', () => {
     device.start(offering({ read: () => null }));
     const { link, characteristic } = await linkTo(await port());
     const read = link.read(characteristic).catch((error: unknown) => error);
-    await link.writeCommand(characteristic, Buffer.from('x'));
+    await link.writeCommands([{ characteristic, value: Buffer.from('x') }]);
     await until(() => writesReceived(device) === 1);
     await link.disconnect();
     expect(await read).toMatchObject({ code: 'LINK_CLOSED' });
@@ -588,7 +593,9 @@ describe('row 19: a transport that is lost', () => {
     const radio = await port();
     const { link, characteristic } = await linkTo(radio);
     device.controller.silenceLinks();
-    const waiting = Array.from({ length: 20 }, () => link.writeCommand(characteristic, Buffer.alloc(200)));
+    const waiting = Array.from({ length: 20 }, () =>
+      link.writeCommands([{ characteristic, value: Buffer.alloc(200) }]),
+    );
     const settled = Promise.allSettled(waiting);
     central.pull();
     expect((await settled).some(({ status }) => status === 'rejected')).toBe(true);
@@ -626,7 +633,7 @@ describe('row 20: a connection that fails while another is live on handle 0', ()
     second.vanish();
     device.controller.silenceLinks();
     const writes = Promise.allSettled(
-      Array.from({ length: 30 }, () => link.writeCommand(characteristic, Buffer.alloc(200))),
+      Array.from({ length: 30 }, () => link.writeCommands([{ characteristic, value: Buffer.alloc(200) }])),
     );
     await expect(radio.connect(second.address, { ...options, timeoutMs: 100 })).rejects.toMatchObject({
       code: 'CONNECT_TIMEOUT',

@@ -2,7 +2,7 @@ import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { FusSettings } from '../../contract/product-file.ts';
 import type { OrderAnomaly } from '../../contract/records.ts';
-import type { Characteristic, ImageBytes, Link } from '../../radio/radio.ts';
+import type { Characteristic, ImageBytes, Link, WriteCommand } from '../../radio/radio.ts';
 import { encodeFrame, FUS, FUS_STATUS, type FusFrame } from './codec.ts';
 import { FrameIntake, type Intake } from './frame-intake.ts';
 import { OrderAnalyser } from './order.ts';
@@ -168,29 +168,24 @@ export class FusClient {
   /** Marker, parts, marker: in this order on the one bearer that there is. */
   async #writeFrame(frame: Buffer, image?: ImageBytes & { readonly end: number }): Promise<void> {
     const { control, markers } = this.#settings;
-    const open = Buffer.of(markers.open);
-    const close = Buffer.of(markers.close);
+    const open = { characteristic: this.#control, value: Buffer.of(markers.open) };
+    const close = { characteristic: this.#control, value: Buffer.of(markers.close) };
     const partBytes = this.link.facts().mtu - 3;
-    const parts: Promise<void>[] = [];
-    const acknowledged = control.write === 'with-response';
-    if (acknowledged) await this.link.write(this.#control, open);
-    else parts.push(this.link.writeCommand(this.#control, open));
+    const parts: WriteCommand[] = [];
     for (let at = 0; at < frame.length; at += partBytes) {
-      const part = frame.subarray(at, at + partBytes);
+      const value = frame.subarray(at, at + partBytes);
       // Only parts that end in image bytes: the frame log keeps the rest.
-      const first = image ? Math.max(0, image.at - at) : part.length;
+      const first = image ? Math.max(0, image.at - at) : value.length;
       const imageBytes =
-        image && first < part.length && at + part.length <= image.end
+        image && first < value.length && at + value.length <= image.end
           ? { image: image.image, offset: image.offset + at + first - image.at, at: first }
-          : undefined;
-      parts.push(this.link.writeCommand(this.#dataIn, part, imageBytes));
+          : null;
+      parts.push({ characteristic: this.#dataIn, value, imageBytes });
     }
-    if (acknowledged) {
-      await Promise.all(parts);
-      return this.link.write(this.#control, close);
-    }
-    parts.push(this.link.writeCommand(this.#control, close));
-    await Promise.all(parts);
+    if (control.write === 'without-response') return this.link.writeCommands([open, ...parts, close]);
+    await this.link.write(open.characteristic, open.value);
+    await this.link.writeCommands(parts);
+    await this.link.write(close.characteristic, close.value);
   }
 
   #marker(value: Buffer): void {

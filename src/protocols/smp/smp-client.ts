@@ -1,7 +1,7 @@
 import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import { SMP_SERVICE_UUID } from '../../contract/product-file.ts';
-import type { Characteristic, Link } from '../../radio/radio.ts';
+import type { Characteristic, Link, WriteCommand } from '../../radio/radio.ts';
 import { decodeSmpFrame, encodeSmpFrame, SmpReassembler } from './codec.ts';
 import { smpError } from './smp-error.ts';
 
@@ -126,17 +126,17 @@ export class SmpClient {
   async #write(frame: Buffer, imageBytes: SmpRequest['imageBytes']): Promise<void> {
     const size = this.link.facts().mtu - 3;
     const imageAt = imageBytes ? frame.length - imageBytes.length : frame.length;
-    const writes: Promise<void>[] = [];
+    const commands: WriteCommand[] = [];
     for (let at = 0; at < frame.length; at += size) {
-      const part = frame.subarray(at, at + size);
+      const value = frame.subarray(at, at + size);
       const begins = Math.max(imageAt - at, 0);
       const marked =
-        imageBytes && begins < part.length
+        imageBytes && begins < value.length
           ? { image: imageBytes.image, offset: imageBytes.offset + at + begins - imageAt, at: begins }
-          : undefined;
-      writes.push(this.link.writeCommand(this.#characteristic, part, marked));
+          : null;
+      commands.push({ characteristic: this.#characteristic, value, imageBytes: marked });
     }
-    await Promise.all(writes);
+    await this.link.writeCommands(commands);
   }
 
   #received(value: Buffer): void {

@@ -1,10 +1,10 @@
-/** Whom it concerns what becomes of the packets of a PDU: the controller has `taken` the last one, or the link ended before: `dropped`. */
+/** Whom it concerns what becomes of some packets: the controller has `taken` the last one, or the link ended before: `dropped`. */
 export interface Sender {
   taken(): void;
   dropped(): void;
 }
 
-/** An ACL packet that waits for a controller buffer, with the sender of the PDU that it ends. */
+/** An ACL packet that waits for a controller buffer; the last of some has their sender. */
 interface WaitingPacket {
   readonly packet: Buffer;
   readonly sender: Sender | null;
@@ -150,11 +150,12 @@ export class AclScheduler {
     return link ? link.waiting.length - link.head + link.held.length : 0;
   }
 
-  /** Queues the packets of a PDU. */
+  /** Queues packets of a link. */
   push(handle: number, packets: readonly Buffer[], sender: Sender | null = null): void {
     const link = this.#links.get(handle);
     if (!link) return sender?.dropped();
     const last = packets.length - 1;
+    if (last < 0) return sender?.taken();
     for (let i = 0; i <= last; i++) link.waiting.push({ packet: packets[i]!, sender: i === last ? sender : null });
     this.#pump();
   }

@@ -237,13 +237,14 @@ export class HciHost {
     });
   }
 
-  /** Sends an L2CAP PDU; settles when the controller took its last packet, rejects when the link ends first. */
-  send(handle: number, cid: number, payload: Buffer): Promise<void> {
+  /** Sends L2CAP PDUs; settles when the controller took the last packet, rejects when the link ends first. */
+  send(handle: number, cid: number, payloads: readonly Buffer[]): Promise<void> {
     if (!this.#links.has(handle))
       return Promise.reject(new StationError('LINK_LOST', 'the link is over', { retryable: true }));
     return new Promise((resolve, reject) => {
       const dropped = () => reject(new StationError('LINK_LOST', 'before the data had left', { retryable: true }));
-      this.#scheduler.push(handle, aclFragments(handle, cid, payload, this.#aclBytes), { taken: resolve, dropped });
+      const packets = payloads.flatMap((payload) => aclFragments(handle, cid, payload, this.#aclBytes));
+      this.#scheduler.push(handle, packets, { taken: resolve, dropped });
     });
   }
 

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
-import type { Characteristic, Link, LinkEvidence, LinkFacts } from '../radio.ts';
+import type { Characteristic, Link, LinkEvidence, LinkFacts, WriteCommand } from '../radio.ts';
 import type { NobleCharacteristic, NoblePeripheral, NobleService } from './noble-internals.ts';
 
 /** An ATT transaction that takes longer is a dead link (Core 5.4, Vol 3 Part F, 3.3.3). */
@@ -15,8 +15,8 @@ export interface LinkBackend {
   facts(): LinkFacts;
   readonly evidence: LinkEvidence | null;
   queued(): number;
-  /** Sends an ATT Write Command; settles when it has left. */
-  writeCommand(characteristic: Characteristic, value: Buffer): Promise<void>;
+  /** Sends ATT Write Commands; settles when the last one has left. @throws StationError SERVICE_NOT_FOUND, and then none is sent */
+  writeCommands(commands: readonly WriteCommand[]): Promise<void>;
   /**
    * Calls `onValue` with each value that the device notifies or indicates, until the function that is returned is called.
    * @throws StationError SERVICE_NOT_FOUND
@@ -117,13 +117,13 @@ export class NobleLink implements Link {
     return this.#request<void>(noble, 'write', () => noble.write(value, false));
   }
 
-  writeCommand(characteristic: Characteristic, value: Buffer): Promise<void> {
-    if (this.#endReason) return Promise.reject(this.#endReason);
+  async writeCommands(commands: readonly WriteCommand[]): Promise<void> {
+    if (this.#endReason) throw this.#endReason;
     const { mtu } = this.facts();
-    if (value.length > mtu - 3) {
-      return Promise.reject(new StationError('WRITE_TOO_LONG', `${value.length} octets, MTU ${mtu}`));
+    for (const { value } of commands) {
+      if (value.length > mtu - 3) throw new StationError('WRITE_TOO_LONG', `${value.length} octets, MTU ${mtu}`);
     }
-    return this.#backend.writeCommand(characteristic, value);
+    await this.#backend.writeCommands(commands);
   }
 
   async subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {

@@ -348,7 +348,7 @@ class NobleRadio implements Radio {
         clock: this.#clock,
         own: { address: host.address, random: false },
         peer: { address: state.address, random: state.random },
-        send: (pdu) => void host.send(handle, CID_PAIRING, pdu).catch(() => undefined),
+        send: (pdu) => void host.send(handle, CID_PAIRING, [pdu]).catch(() => undefined),
         encrypt: async ({ rand, ediv, ltk }) => {
           const key = Buffer.concat([Buffer.of(handle & 0xff, handle >> 8), rand, Buffer.of(ediv & 0xff, ediv >> 8)]);
           await host.command(OPCODE.LE_ENABLE_ENCRYPTION, Buffer.concat([key, reversed(ltk)]));
@@ -359,11 +359,11 @@ class NobleRadio implements Radio {
     );
     this.#securities.set(handle, security);
     const valueHandles = new Map<string, Map<string, number>>();
-    const valueHandle = ({ service, uuid }: Characteristic): number | null => {
+    const valueHandle = ({ service, uuid }: Characteristic): number => {
       const known = valueHandles.get(service)?.get(uuid);
       if (known !== undefined) return known;
       const found = this.#bindings?._gatts[handle]?._characteristics[nobleUuid(service)]?.[nobleUuid(uuid)];
-      if (!found) return null;
+      if (!found) throw new StationError('SERVICE_NOT_FOUND', uuid);
       const ofService = valueHandles.get(service) ?? new Map<string, number>();
       valueHandles.set(service, ofService.set(uuid, found.valueHandle));
       return found.valueHandle;
@@ -383,27 +383,27 @@ class NobleRadio implements Radio {
       },
       evidence: this.#evidence(handle),
       queued: () => host.queued(handle),
-      writeCommand: (characteristic, value) => {
-        const attribute = valueHandle(characteristic);
-        if (attribute === null) return Promise.reject(new StationError('SERVICE_NOT_FOUND', characteristic.uuid));
-        // Past noble's queue, in which a write without response would wait behind any request that is out.
-        const pdu = Buffer.allocUnsafe(3 + value.length);
-        pdu[0] = ATT_WRITE_COMMAND;
-        putUint16(pdu, 1, attribute);
-        pdu.set(value, 3);
-        return host.send(handle, CID_ATT, pdu);
+      // Past noble's queue, in which a write without response would wait behind any request that is out.
+      writeCommands: async (commands) => {
+        const pdus = commands.map(({ characteristic, value }) => {
+          const pdu = Buffer.allocUnsafe(3 + value.length);
+          pdu[0] = ATT_WRITE_COMMAND;
+          putUint16(pdu, 1, valueHandle(characteristic));
+          value.copy(pdu, 3);
+          return pdu;
+        });
+        await host.send(handle, CID_ATT, pdus);
       },
       // Past noble, too, which looks through all characteristics for each value's name.
       listen: (characteristic, onValue) => {
-        const attribute = valueHandle(characteristic);
-        if (attribute === null) throw new StationError('SERVICE_NOT_FOUND', characteristic.uuid);
-        return host.listen(handle, attribute, (value) => {
+        const guarded = (value: Buffer) => {
           try {
             onValue(value);
           } catch (error) {
             this.#threw(handle, error);
           }
-        });
+        };
+        return host.listen(handle, valueHandle(characteristic), guarded);
       },
       rssi: async () => {
         const result = await host.command(OPCODE.READ_RSSI, Buffer.of(handle & 0xff, handle >> 8));

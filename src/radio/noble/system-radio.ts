@@ -101,8 +101,10 @@ class SystemRadio implements Radio {
         }),
         evidence: null,
         queued: () => 0,
-        writeCommand: async (characteristic, value) =>
-          this.#characteristic(peripheral, characteristic).write(value, true),
+        writeCommands: async (commands) => {
+          const found = commands.map(({ characteristic }) => this.#characteristic(peripheral, characteristic));
+          for (const [index, { value }] of commands.entries()) found[index]!.write(value, true);
+        },
         listen: (characteristic, onValue) => {
           const noble = this.#characteristic(peripheral, characteristic);
           const onData = (value: Buffer, notification: boolean) => {

@@ -22,7 +22,7 @@ export type LinkMethod =
   | 'characteristic'
   | 'read'
   | 'write'
-  | 'writeCommand'
+  | 'writeCommands'
   | 'subscribe'
   | 'rssi'
   | 'disconnect'

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.ts';
 import { asStationError } from '../../contract/errors.ts';
 import type { LinkFacts } from '../../contract/records.ts';
-import type { BondStore, Characteristic, Link, Radio } from '../radio.ts';
+import type { BondStore, Characteristic, Link, Radio, WriteCommand } from '../radio.ts';
 import {
   asBond,
   asBuffer,
@@ -136,8 +136,10 @@ export class RadioServer {
         return link.read(characteristic);
       case 'write':
         return link.write(characteristic, asBuffer(args[1]));
-      case 'writeCommand':
-        return link.writeCommand(characteristic, asBuffer(args[1]));
+      case 'writeCommands': {
+        const commands = args[0] as readonly WriteCommand[];
+        return link.writeCommands(commands.map((command) => ({ ...command, value: asBuffer(command.value) })));
+      }
       case 'subscribe':
         return link.subscribe(characteristic, (value) =>
           this.#send({ type: 'value', link: id, subscription: args[1] as number, value, queued: link.queued }),

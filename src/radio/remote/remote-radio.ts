@@ -11,6 +11,7 @@ import type {
   Link,
   LinkEvidence,
   Radio,
+  WriteCommand,
 } from '../radio.ts';
 import {
   asBond,
@@ -303,12 +304,15 @@ class RemoteLink implements Link {
     await this.#call('write', characteristic, value);
   }
 
-  async writeCommand(characteristic: Characteristic, value: Buffer): Promise<void> {
-    this.#pending += 1;
+  async writeCommands(commands: readonly WriteCommand[]): Promise<void> {
+    this.#pending += commands.length;
     try {
-      await this.#call('writeCommand', characteristic, value);
+      await this.#call(
+        'writeCommands',
+        commands.map(({ characteristic, value }) => ({ characteristic, value })),
+      );
     } finally {
-      this.#pending -= 1;
+      this.#pending -= commands.length;
     }
   }
 
