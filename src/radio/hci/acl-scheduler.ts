@@ -51,7 +51,7 @@ interface Slot {
  * From when a packet is handed over until it is surely in the controller, and from when one is over until that is heard, together: learnt
  * between `least` and `most`, up by `late` for each slot that a packet missed, down by `inTime` for each that none did.
  */
-const ROUND_TRIP_MS = { least: 2, most: 8, late: 0.5, inTime: 0.002 } as const;
+const ROUND_TRIP_MS = { least: 2, most: 8, late: 0.5, inTime: 0.01 } as const;
 /** A slot keeps its place to some millionths: of a delay within the jitter this share is taken for a new place. */
 const JITTER_MS = 2;
 const LATE_BELIEVED = 0.05;
@@ -61,8 +61,9 @@ const STRANGE_SLOTS = 3;
 const CUTS = 3;
 /** A link that is alone is refilled when this part of the buffers is free: the rest bridges a host's usual delays nearly as long as all do. */
 const REFILL_SHARE = 0.25;
-/** Intervals without progress after which a link that holds packets counts as stalled. */
+/** Intervals without progress after which a link that holds packets counts as stalled, and milliseconds on top. */
 const STALL_INTERVALS = 4;
+const STALL_MS = 50;
 
 /**
  * Shares the controller's ACL buffers between links (Core 5.4, Vol 4 Part E, 4.1). A controller serves each link once an interval and
@@ -255,8 +256,9 @@ export class AclScheduler {
   }
 
   #stalled(link: LinkQueue, now: number): boolean {
-    if (link.held.length === 0) return false;
-    return now - link.progressMs > STALL_INTERVALS * this.#shapeOf(link.handle).intervalMs + 50;
+    const silentMs = now - link.progressMs;
+    if (link.held.length === 0 || silentMs <= STALL_MS) return false;
+    return silentMs > STALL_INTERVALS * this.#shapeOf(link.handle).intervalMs + STALL_MS;
   }
 
   #slot(link: LinkQueue): Slot {

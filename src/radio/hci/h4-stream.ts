@@ -5,6 +5,7 @@ import { StationError } from '../../contract/errors.ts';
 import { H4Deframer } from './h4.ts';
 import type { HciTransport } from './transport.ts';
 
+const nextJob = Promise.resolve();
 /** Octets that are read at a time. */
 const READ_BYTES = 65_536;
 
@@ -49,7 +50,7 @@ export function h4Transport(
       if (closing) return;
       waiting.push(packet);
       // A promise's job costs a third of queueMicrotask's, which is felt at one packet a millisecond.
-      if (waiting.length === 1) void Promise.resolve().then(flush);
+      if (waiting.length === 1) void nextJob.then(flush);
     },
     onPacket(handler) {
       onPacket = handler;
