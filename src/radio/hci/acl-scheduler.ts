@@ -232,7 +232,7 @@ export class AclScheduler {
     for (const { link } of needs) this.#give(link, most, most, now);
   }
 
-  /** A link that is alone has all buffers, some at a time: handing over costs the host more than what is handed over. */
+  /** A link that is alone has all buffers, some at a time: a transfer to the controller has its price, whatever it carries. */
   #refill(link: LinkQueue, now: number): void {
     const waiting = link.waiting.length - link.head;
     if (waiting > this.#free && this.#free < this.#buffers * REFILL_SHARE) return;

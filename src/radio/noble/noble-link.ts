@@ -128,6 +128,7 @@ export class NobleLink implements Link {
 
   async subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {
     const noble = this.#noble(characteristic);
+    if (this.#endReason) throw this.#endReason;
     const stopListening = this.#backend.listen(characteristic, onValue);
     try {
       await this.#request<boolean>(noble, 'notify', () => noble.notify(true));
