@@ -1,11 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
+import { trayDevices, trayFile } from '../../src/contract/tray-file.ts';
 import { CID_ATT } from '../../src/radio/hci/packets.ts';
 import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
 import type { Characteristic, Link, Radio } from '../../src/radio/radio.ts';
+import { CID_PAIRING, PAIRING } from '../../src/radio/security/pairing-codec.ts';
+import { DeviceSecurity } from '../../src/virtual/device-security.ts';
+import { Faults } from '../../src/virtual/faults.ts';
 import { hear, TEST_CHARACTERISTIC, TEST_SERVICE, TestAir, type TestPeripheral } from '../support/test-air.ts';
 import { until } from '../support/until.ts';
 
+const ERROR_RESPONSE = 0x01;
+const READ_REQUEST = 0x0a;
+const INSUFFICIENT_AUTHENTICATION = 0x05;
 const NOTIFICATION = 0x1b;
 
 let air: TestAir;
@@ -127,5 +134,53 @@ describe('the writes of a frame', () => {
     const writing = expect(link.writeCommands(many)).rejects.toMatchObject({ code: 'LINK_LOST' });
     await link.disconnect();
     await writing;
+  });
+});
+
+describe('a refusal for want of encryption', () => {
+  /** A device that pairs, whose first answer to a read the test gives itself. */
+  const startPairing = () => {
+    const [description] = trayDevices(trayFile.parse({ units: 1, device: { security: 'both' } }));
+    const security = new DeviceSecurity(description!, device.host, new Faults([]), () => undefined);
+    security.boot(device.address);
+    let reads = 0;
+    const characteristic = {
+      uuid: TEST_CHARACTERISTIC,
+      properties: ['read'] as const,
+      read: () => (reads++ === 0 ? null : Buffer.from('value')),
+      write: () => undefined,
+    };
+    device.start({
+      services: [{ uuid: TEST_SERVICE, characteristics: [characteristic] }],
+      ...security.setup(),
+      onConnected: (peer) => security.connected(peer),
+    });
+  };
+  const readRequest = () => device.received.find((pdu) => pdu[0] === READ_REQUEST);
+  const refuse = () =>
+    send(ERROR_RESPONSE, READ_REQUEST, readRequest()![1]!, readRequest()![2]!, INSUFFICIENT_AUTHENTICATION);
+  const askForSecurity = () =>
+    air.time.sync(() => device.host.sendL2cap(CID_PAIRING, Buffer.of(PAIRING.SECURITY_REQUEST, 0)));
+
+  test('that was on its way while the link was encrypted is no call for more: what was asked is asked again', async () => {
+    startPairing();
+    const { link, characteristic } = await linkTo();
+    const read = link.read(characteristic);
+    await until(() => readRequest() !== undefined);
+    askForSecurity();
+    await until(() => link.facts().security?.level === 'just-works');
+    refuse();
+    expect(await read).toEqual(Buffer.from('value'));
+  });
+
+  test('of what was asked on an encrypted link is a call for MITM protection', async () => {
+    startPairing();
+    const { link, characteristic } = await linkTo();
+    askForSecurity();
+    await until(() => link.facts().security?.level === 'just-works');
+    const read = expect(link.read(characteristic)).rejects.toMatchObject({ code: 'PAIRING_NEEDS_MITM' });
+    await until(() => readRequest() !== undefined);
+    refuse();
+    await read;
   });
 });

@@ -183,17 +183,27 @@ export class NobleLink implements Link {
     accepts: (...values: unknown[]) => boolean = () => true,
   ): Promise<T> {
     const transact = () => this.#transact<T>(emitter, event, start, accepts);
-    const turn = this.#tail.then(() => transact().catch((error: unknown) => this.#againWhenSecured(error, transact)));
+    const turn = this.#tail.then(() => {
+      const encrypted = this.#encrypted;
+      return transact().catch((error: unknown) => this.#againWhenSecured(error, encrypted, transact));
+    });
     this.#tail = turn.catch(() => undefined);
     return turn;
   }
 
-  /** A device that wants the link encrypted is given that, once, and asked again (Vol 3 Part C, 10.3.1). */
-  async #againWhenSecured<T>(error: unknown, transact: () => Promise<T>): Promise<T> {
+  get #encrypted(): boolean {
+    return this.facts().security?.level !== 'none';
+  }
+
+  /**
+   * A device that wants the link encrypted is given that, once, and asked again (Vol 3 Part C, 10.3.1). What was asked in the clear may have
+   * been refused while the link was just being encrypted: only what was asked on an encrypted link is refused for want of more.
+   */
+  async #againWhenSecured<T>(error: unknown, encrypted: boolean, transact: () => Promise<T>): Promise<T> {
     const { secure } = this.#backend;
     const wanted = error instanceof StationError && error.code === 'ENCRYPTION_REQUIRED';
     if (!wanted || !secure) throw error;
-    if (this.facts().security?.level !== 'none') throw new StationError('PAIRING_NEEDS_MITM', error.detail);
+    if (encrypted) throw new StationError('PAIRING_NEEDS_MITM', error.detail);
     await secure();
     try {
       return await transact();
