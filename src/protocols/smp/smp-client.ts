@@ -5,8 +5,11 @@ import type { Characteristic, Link, WriteCommand } from '../../radio/radio.ts';
 import { decodeSmpFrame, encodeSmpFrame, SmpReassembler } from './codec.ts';
 import { smpError } from './smp-error.ts';
 
-/** The characteristic of SMP servers: written without response, answers notified (Zephyr `smp_bt.c`). */
-export const SMP_CHARACTERISTIC_UUID = 'da2e7828-fbce-4e01-ae9e-260174997c48';
+/**
+ * The characteristic of SMP servers: written without response, answers notified. Sources: Zephyr `subsys/mgmt/mcumgr/transport/src/smp_bt.c`
+ * (`smp_bt_chr_uuid`); Apache Mynewt newtmgr documentation, "Newtmgr Over BLE".
+ */
+export const SMP_CHARACTERISTIC_UUID = 'da2e7828-fbce-4e01-ae9e-261174997c48';
 /** How long a command may take that neither erases nor reboots. */
 export const ANSWER_TIMEOUT_MS = 2500;
 const TRIES = 4;
