@@ -14,9 +14,9 @@ export class Faults {
     }));
   }
 
-  /** Whether the fault happens now, at a named step; uses it up. */
-  happens(act: Act, step: 'connect' | 'boot' | 'confirm' | 'always'): boolean {
-    return this.#use(act, ({ at }) => at === step || at === 'always');
+  /** Whether the fault happens now, at a named step; uses it up. `image` asks for one that concerns this image alone. */
+  happens(act: Act, step: 'connect' | 'boot' | 'confirm' | 'always', image?: number): boolean {
+    return this.#use(act, (fault) => fault.image === image && (fault.at === step || fault.at === 'always'));
   }
 
   /** Whether the fault happens while the image bytes `from` up to `to` are received; uses it up. */

@@ -15,7 +15,7 @@ import {
 } from '../protocols/fus/codec.ts';
 import { FrameIntake, type Intake } from '../protocols/fus/frame-intake.ts';
 import type { Faults } from './faults.ts';
-import { type ImageSlots, readable } from './image-slots.ts';
+import type { ImageSlots } from './image-slots.ts';
 
 const PAGE_BYTES = 4096;
 const RESTART_AFTER_MS = 250;
@@ -164,7 +164,7 @@ export class FusServer {
         running,
         confirmed: running && slots.confirmed,
         pending: !running && slots.pending !== 'none',
-        version: (readable(bytes) ?? parseMcubootImage(slots.primary)).version,
+        version: parseMcubootImage(slots.primary).version,
         hash: createHash('sha256').update(bytes).digest('hex'),
       });
       return [image(slots.primary, true), ...(slots.secondary ? [image(slots.secondary, false)] : [])];

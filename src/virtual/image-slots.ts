@@ -1,76 +1,98 @@
-import { type McubootImage, parseMcubootImage } from '../firmware/mcuboot-image.ts';
+import { createHash } from 'node:crypto';
+import type { DeviceDescription, DeviceImage } from '../contract/tray-file.ts';
+import { type HashKind, isSound, readImage, type SlotImage } from './mcuboot.ts';
 
 /** Why a device started what it started. */
 export type BootResult = 'same' | 'swapped' | 'reverted' | 'rejected';
 
+/** What a bootloader is to do wrong. */
+export interface BootFault {
+  /** Refuses the new image whatever it holds. */
+  readonly rejects?: boolean;
+  /** What it starts is listed by another hash. */
+  readonly otherHash?: boolean;
+}
+
+const SWAPPED: DeviceImage = { mode: 'swap', readBack: true, confirms: true };
+const NETWORK_CORE_SET: readonly DeviceImage[] = [
+  { mode: 'overwrite', readBack: true, confirms: true },
+  { mode: 'overwrite', readBack: false, confirms: true },
+];
+
+/** The images of a device, one at least. */
+export function deviceImages({ images, cores }: DeviceDescription): readonly DeviceImage[] {
+  return images ?? (cores === 1 ? [SWAPPED] : NETWORK_CORE_SET);
+}
+
 /**
- * The two slots of one MCUboot image and what the bootloader does with them. Swap mode keeps the old image for a revert;
- * overwrite-only consumes the second slot. Source: MCUboot `docs/design.md`, "Image swapping" and "Boot swap types".
+ * The two slots of one MCUboot image and what the bootloader does with them. Swap mode keeps the old image for a revert; overwriting
+ * consumes the second slot, and so does a refusal. Source: MCUboot `docs/design.md`, "Image swapping" and "Boot swap types".
  */
 export class ImageSlots {
   readonly slotBytes: number;
-  readonly #overwriteOnly: boolean;
+  readonly kind: DeviceImage;
+  readonly #hash: HashKind | 'any';
   primary: Buffer;
   secondary: Buffer | null = null;
   pending: 'none' | 'test' | 'permanent' = 'none';
   confirmed = true;
+  /** The hash that what runs is listed by, where it is not the one that was sent. */
+  #runsAs: Buffer | null = null;
 
-  constructor(slotBytes: number, initial: Buffer, overwriteOnly: boolean) {
+  constructor(slotBytes: number, kind: DeviceImage, hash: HashKind | 'any', initial: Buffer) {
     this.slotBytes = slotBytes;
+    this.kind = kind;
+    this.#hash = hash;
     this.primary = initial;
-    this.#overwriteOnly = overwriteOnly;
   }
 
-  /** What the bootloader does at a restart. `rejects` makes it refuse the new image whatever it holds. */
-  boot(rejects: boolean): BootResult {
+  /** Whether a restart would bring the old image back. */
+  get onTrial(): boolean {
+    return !this.confirmed && this.secondary !== null;
+  }
+
+  /** The running image as a server reads it. */
+  get running(): SlotImage | null {
+    const image = readImage(this.primary, this.#hash);
+    return image && { ...image, hash: this.#runsAs ?? image.hash };
+  }
+
+  /** The image in the second slot as a server reads it: unchecked, because that is what servers do. */
+  get waiting(): SlotImage | null {
+    return this.secondary && readImage(this.secondary, this.#hash);
+  }
+
+  /** Whether the running image is what its hash says. */
+  get intact(): boolean {
+    const image = readImage(this.primary, this.#hash);
+    return image !== null && isSound(image);
+  }
+
+  /** What the bootloader does at a restart. */
+  boot({ rejects = false, otherHash = false }: BootFault): BootResult {
     if (this.pending !== 'none' && this.secondary) {
       const permanent = this.pending === 'permanent';
+      const image = this.waiting;
       this.pending = 'none';
-      if (rejects || !readable(this.secondary)) {
+      if (rejects || !image || !isSound(image)) {
         this.secondary = null;
         return 'rejected';
       }
+      const overwrites = this.kind.mode === 'overwrite';
       const old = this.primary;
       this.primary = this.secondary;
-      this.secondary = this.#overwriteOnly ? null : old;
-      this.confirmed = permanent || this.#overwriteOnly;
+      this.secondary = overwrites ? null : old;
+      this.confirmed = permanent || overwrites;
+      this.#runsAs = image.compressed ? image.decompressedHash : null;
+      if (otherHash) this.#runsAs = createHash(image.kind).update(image.hash).digest();
       return 'swapped';
     }
     if (!this.confirmed && this.secondary) {
       [this.primary, this.secondary] = [this.secondary, this.primary];
       this.confirmed = true;
+      this.#runsAs = null;
       return 'reverted';
     }
     return 'same';
   }
-}
-
-/** The image in a slot as the bootloader sees it; null when its header or hash does not hold. */
-export function readable(bytes: Buffer): McubootImage | null {
-  try {
-    return parseMcubootImage(bytes);
-  } catch {
-    return null;
-  }
-}
-
-/**
- * The image in a slot as an SMP server lists it: header and hash TLV as they stand, unchecked, because that is what servers do.
- */
-export function listed(bytes: Buffer): { version: string; hash: Buffer } | null {
-  if (bytes.length < 32 || bytes.readUInt32LE(0) !== 0x96f3b83d) return null;
-  const headerBytes = bytes.readUInt16LE(8);
-  let at = headerBytes + bytes.readUInt32LE(12);
-  const protectedBytes = bytes.readUInt16LE(10);
-  at += protectedBytes + 4;
-  while (at + 4 <= bytes.length) {
-    const length = bytes.readUInt16LE(at + 2);
-    if (bytes.readUInt16LE(at) === 0x10 && at + 4 + length <= bytes.length) {
-      const build = bytes.readUInt32LE(24);
-      const version = `${bytes[20]}.${bytes[21]}.${bytes.readUInt16LE(22)}${build ? `.${build}` : ''}`;
-      return { version, hash: bytes.subarray(at + 4, at + 4 + length) };
-    }
-    at += 4 + length;
-  }
-  return null;
 }

@@ -1,21 +1,23 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { Clock } from '../clock.ts';
-import { SMP_SERVICE_UUID } from '../contract/product-file.ts';
-import type { DeviceDescription } from '../contract/tray-file.ts';
-import { buildImage } from '../firmware/build-image.ts';
-import { formatVersion, type ImageVersion, parseVersion } from '../firmware/mcuboot-image.ts';
-import { SMP_CHARACTERISTIC_UUID } from '../protocols/smp/smp-client.ts';
-import { CID_SIGNALLING } from '../radio/hci/packets.ts';
+import type { DeviceDescription, SlotContent } from '../contract/tray-file.ts';
 import type { ServiceDeclaration } from './att-server.ts';
 import { DeviceSecurity } from './device-security.ts';
 import type { Faults } from './faults.ts';
 import { FusServer, type FusValue } from './fus-server.ts';
-import { ImageSlots, listed, readable } from './image-slots.ts';
+import { deviceImages, ImageSlots } from './image-slots.ts';
+import { type HashKind, ownImage } from './mcuboot.ts';
 import { type HciPort, PeripheralHost } from './peripheral-host.ts';
 import { seededRandom } from './random.ts';
+import { SmpScript } from './smp-script.ts';
 import { SmpServer } from './smp-server.ts';
 
-const INITIAL_PAYLOAD_BYTES = 8192;
+/** Service and characteristic of SMP over Bluetooth (Zephyr `smp_bt.c`; "SMP over Bluetooth" in its documentation; recorded databases). */
+const SMP_SERVICE = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
+const SMP_CHARACTERISTIC = 'da2e7828-fbce-4e01-ae9e-261174997c48';
+/** The L2CAP channel of signalling over LE (Core 5.4, Vol 3 Part A, 2.1, table 2.2). */
+const CID_SIGNALLING = 0x0005;
 /** The interval of the fault `change-interval`. */
 const SUDDEN_INTERVAL_MS = 100;
 
@@ -39,11 +41,14 @@ export class VirtualDevice {
   readonly #clock: Clock;
   readonly #faults: Faults;
   readonly #log: (line: string) => void;
-  readonly #images: ImageSlots[];
+  readonly #images: readonly ImageSlots[];
+  readonly #script: SmpScript;
   readonly #security: DeviceSecurity;
   #server: SmpServer | FusServer | null = null;
   readonly #random: () => number;
   #boots = 0;
+  /** Links that it has had, so that what is late belongs to one. */
+  #links = 0;
   #cancelBoot: () => void = () => undefined;
 
   constructor(
@@ -63,19 +68,38 @@ export class VirtualDevice {
         .readUInt32LE(0),
     );
     this.#security = new DeviceSecurity(description, this.#host, around.faults, around.log);
-    const version = parseVersion(description.image)!;
-    this.#images = Array.from({ length: description.cores }, (_, image) => {
-      const initial = initialImage(version, image);
-      return new ImageSlots(description.slotKiB * 1024, initial, description.cores === 2);
+    this.#script = new SmpScript(description.smp.answers);
+    this.#images = deviceImages(description).map((kind, index) => {
+      const initial = ownImage(description.image, index, this.#hashKind);
+      return new ImageSlots(description.slotKiB * 1024, kind, description.hash, initial);
     });
+    for (const content of description.slots) this.#fill(content);
+  }
+
+  get #hashKind(): HashKind {
+    return this.description.hash === 'any' ? 'sha256' : this.description.hash;
+  }
+
+  #fill({ image, slot, version, file, state }: SlotContent): void {
+    const slots = this.#images[image];
+    if (!slots) throw new RangeError(`the device has no image ${image}`);
+    const bytes = file === undefined ? version && ownImage(version, image, this.#hashKind) : readFileSync(file);
+    if (slot === 0) {
+      if (bytes) slots.primary = bytes;
+      slots.confirmed = state !== 'on-trial';
+    } else {
+      slots.secondary = bytes || null;
+      slots.pending = state === 'permanent' ? 'permanent' : state === 'pending' ? 'test' : 'none';
+    }
   }
 
   /** What it really runs, image by image: the truth that a station can only be told over the air. */
   running(): { readonly hash: string; readonly intact: boolean; readonly confirmed: boolean }[] {
-    return this.#images.map(({ primary, confirmed }) => {
-      const hash = listed(primary)?.hash.toString('hex') ?? '';
-      return { hash, intact: readable(primary)?.hash === hash, confirmed };
-    });
+    return this.#images.map(({ running, intact, confirmed }) => ({
+      hash: running?.hash.toString('hex') ?? '',
+      intact,
+      confirmed,
+    }));
   }
 
   /** Bonds that it keeps. */
@@ -86,7 +110,7 @@ export class VirtualDevice {
   /** Power on. */
   start(): void {
     this.#log(`*** Booting MCUboot ***`);
-    const running = listed(this.#images[0]!.primary);
+    const running = this.#images[0]!.running;
     this.#log(`app: image ${running?.version} ${running?.hash.toString('hex').slice(0, 16)}`);
     this.#server = this.description.protocol === 'fus' ? this.#fusServer() : this.#smpServer();
     this.#advertise();
@@ -97,12 +121,23 @@ export class VirtualDevice {
       description: this.description,
       images: this.#images,
       faults: this.#faults,
+      script: this.#script,
       clock: this.#clock,
+      tell: (text) => this.#tell(text),
+      imageFile: (path) => readFileSync(path),
       notify: (frame) => this.#notify(frame),
       log: this.#log,
       restart: (afterMs) => this.#restart(afterMs),
       dropLink: () => this.#radio.silence(),
       changeInterval: () => this.#radio.changeInterval(SUDDEN_INTERVAL_MS),
+    });
+  }
+
+  /** A text with what the device runs in place of `{version.N}` and `{hash.N}`. */
+  #tell(text: string): string {
+    return text.replace(/\{(version|hash)\.(\d+)\}/g, (_, what: string, number: string) => {
+      const running = this.#images[Number(number)]?.running;
+      return (what === 'version' ? running?.version : running?.hash.toString('hex')) ?? '';
     });
   }
 
@@ -134,9 +169,9 @@ export class VirtualDevice {
     const address = this.#address();
     this.#security.boot(address);
     this.#host.start({
-      name: `${this.description.namePrefix}${this.description.serial}`,
+      name: this.#name(),
       address,
-      advertisedService: this.description.protocol === 'fus' ? this.description.fus.service : SMP_SERVICE_UUID,
+      advertisedService: this.description.protocol === 'fus' ? this.description.fus.service : SMP_SERVICE,
       advertisingMs: this.description.advertisingMs,
       services: this.#services(),
       mtu: this.description.mtu,
@@ -181,14 +216,19 @@ export class VirtualDevice {
   /** Runs the bootloader over all images; returns the time that swapping takes. */
   #boot(): number {
     const pending = this.#images.some((slots) => slots.pending !== 'none');
-    const rejects = pending && this.#faults.happens('reject-image', 'boot');
-    const results = this.#images.map((slots) => slots.boot(rejects));
+    const all = pending && this.#faults.happens('reject-image', 'boot');
+    const changed = pending && this.#faults.happens('other-hash', 'boot');
+    const results = this.#images.map((slots, index) => {
+      const own = (act: 'reject-image' | 'other-hash') =>
+        slots.pending !== 'none' && this.#faults.happens(act, 'boot', index);
+      return slots.boot({ rejects: all || own('reject-image'), otherHash: changed || own('other-hash') });
+    });
     this.#log(`mcuboot: ${results.join(', ')}`);
     if (results[0] === 'swapped' && this.#faults.happens('revert', 'boot')) {
       this.#log('app: fault, restarting');
       this.#images.map((slots) => {
         slots.confirmed = false;
-        return slots.boot(false);
+        return slots.boot({});
       });
       return this.description.swapMs * 2 + this.description.bootMs;
     }
@@ -197,27 +237,41 @@ export class VirtualDevice {
 
   /** L2CAP Connection Parameter Update Request (Vol 3 Part A, 4.20), after which an unknown one follows, as some stacks send. */
   #askForInterval(): void {
-    const { wantsIntervalMs } = this.description;
+    const { wantsIntervalMs, wantsLatency, wantsSupervisionMs, wantsAfterMs } = this.description;
     if (wantsIntervalMs === undefined) return;
+    const [least, most] = typeof wantsIntervalMs === 'number' ? [wantsIntervalMs, wantsIntervalMs] : wantsIntervalMs;
     const request = Buffer.alloc(12);
     request.set([0x12, 1, 8, 0]);
-    const units = Math.round(wantsIntervalMs / 1.25);
-    request.writeUInt16LE(units, 4);
-    request.writeUInt16LE(units, 6);
-    request.writeUInt16LE(400, 10);
-    this.#host.sendL2cap(CID_SIGNALLING, request);
-    this.#host.sendL2cap(CID_SIGNALLING, Buffer.of(0x40, 2, 0, 0));
+    request.writeUInt16LE(Math.round(least / 1.25), 4);
+    request.writeUInt16LE(Math.round(most / 1.25), 6);
+    request.writeUInt16LE(wantsLatency, 8);
+    request.writeUInt16LE(Math.round(wantsSupervisionMs / 10), 10);
+    const link = ++this.#links;
+    const ask = () => {
+      if (link !== this.#links || !this.#host.connected) return;
+      this.#host.sendL2cap(CID_SIGNALLING, request);
+      this.#host.sendL2cap(CID_SIGNALLING, Buffer.of(0x40, 2, 0, 0));
+    };
+    if (wantsAfterMs > 0) this.#clock.after(wantsAfterMs, ask);
+    else ask();
+  }
+
+  /** The name that it advertises, another after its first restart where the tray says so. */
+  #name(): string {
+    const { name, namePrefix, serial, afterReboot } = this.description;
+    return (this.#boots > 0 ? afterReboot.name : undefined) ?? name ?? `${namePrefix}${serial}`;
   }
 
   #notify(frame: Buffer): void {
     const bytes = (this.#host.att?.mtu ?? 23) - 3;
     for (let at = 0; at < frame.length; at += bytes) {
-      this.#host.notify(SMP_CHARACTERISTIC_UUID, frame.subarray(at, at + bytes));
+      this.#host.notify(SMP_CHARACTERISTIC, frame.subarray(at, at + bytes));
     }
   }
 
   #address(): string {
-    const { address, serial, newAddressAfterReboot, privacy } = this.description;
+    const { address, serial, newAddressAfterReboot, privacy, afterReboot } = this.description;
+    if (afterReboot.address && this.#boots > 0) return afterReboot.address;
     if (privacy) return this.#security.privateAddress(this.#boots);
     if (address && !(newAddressAfterReboot && this.#boots > 0)) return address;
     const digest = createHash('sha256')
@@ -236,7 +290,7 @@ export class VirtualDevice {
           {
             uuid: '2a00',
             properties: ['read'],
-            read: () => Buffer.from(`${description.namePrefix}${description.serial}`),
+            read: () => Buffer.from(this.#name()),
           },
         ],
       },
@@ -251,12 +305,18 @@ export class VirtualDevice {
       });
     }
     if (description.dis) {
-      const serial = Buffer.from(description.serial ?? '');
-      services.push({ uuid: '180a', characteristics: [{ uuid: '2a25', properties: ['read'], read: () => serial }] });
+      const { afterReboot, disSerial, serial } = description;
+      const read = () =>
+        Buffer.from((this.#boots > 0 ? afterReboot.disSerial : undefined) ?? disSerial ?? serial ?? '');
+      services.push({ uuid: '180a', characteristics: [{ uuid: '2a25', properties: ['read'], read }] });
     }
     if (description.battery !== undefined) {
       const level = Buffer.of(description.battery);
       services.push({ uuid: '180f', characteristics: [{ uuid: '2a19', properties: ['read'], read: () => level }] });
+    }
+    for (const { service, uuid, value } of description.characteristics) {
+      const read = () => Buffer.from(this.#tell(value));
+      services.push({ uuid: service, characteristics: [{ uuid, properties: ['read'], read }] });
     }
     return services;
   }
@@ -266,8 +326,8 @@ export class VirtualDevice {
       if (this.#server instanceof SmpServer) this.#server.write(value);
     };
     return {
-      uuid: SMP_SERVICE_UUID,
-      characteristics: [{ uuid: SMP_CHARACTERISTIC_UUID, properties: ['writeWithoutResponse', 'notify'], write }],
+      uuid: SMP_SERVICE,
+      characteristics: [{ uuid: SMP_CHARACTERISTIC, properties: ['writeWithoutResponse', 'notify'], write }],
       permitted: this.#security.permitted,
     };
   }
@@ -296,10 +356,4 @@ export class VirtualDevice {
       ],
     };
   }
-}
-
-/** The image that a device has from its making: its content is its version. */
-function initialImage(version: ImageVersion, index: number): Buffer {
-  const text = `virtual device, image ${index}, version ${formatVersion(version)} `;
-  return buildImage({ payload: Buffer.alloc(INITIAL_PAYLOAD_BYTES, text), version });
 }

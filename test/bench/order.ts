@@ -9,7 +9,7 @@ import { fusDriver } from '../../src/protocols/fus/fus-driver.ts';
 import type { CapturedPacket, Characteristic, Link, WriteCommand } from '../../src/radio/radio.ts';
 import { Faults } from '../../src/virtual/faults.ts';
 import { FusServer, type FusValue } from '../../src/virtual/fus-server.ts';
-import { ImageSlots } from '../../src/virtual/image-slots.ts';
+import { deviceImages, ImageSlots } from '../../src/virtual/image-slots.ts';
 import { seededRandom } from '../../src/virtual/random.ts';
 import { testFirmware, testImage } from '../support/virtual-station.ts';
 import type { Figure } from './figure.ts';
@@ -122,7 +122,7 @@ async function upgrade(firmware: FirmwarePackage, cause: Cause, every: number, r
     faults: peripheral ? [{ unit: 1, do: cause, every }] : [],
   });
   const description = trayDevices(tray)[0]!;
-  const images = [new ImageSlots(64 * 1024, testImage(2000, '0.0.0'), false)];
+  const images = [new ImageSlots(64 * 1024, deviceImages(description)[0]!, 'any', testImage(2000, '0.0.0'))];
   const faults = new Faults(tray.faults);
   const links: MemoryLink[] = [];
   const anomalies: OrderAnomaly[] = [];
@@ -140,7 +140,7 @@ async function upgrade(firmware: FirmwarePackage, cause: Cause, every: number, r
       restart: (afterMs) =>
         void clock.after(afterMs, () => {
           server?.stop();
-          images[0]?.boot(false);
+          images[0]?.boot({});
           links.at(-1)?.end();
           start();
         }),
