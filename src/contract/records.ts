@@ -93,6 +93,8 @@ export interface LinkFacts {
   readonly security: LinkSecurity | null;
   /** Connection intervals that the link was given after its first: milliseconds since it began, and the interval. */
   readonly intervalChanges: readonly (readonly [number, number])[];
+  /** Supervision timeouts, likewise; records of earlier versions have none. */
+  readonly supervisionChanges?: readonly (readonly [number, number])[];
 }
 
 /** How the order of a frame's parts was broken (docs/protocols/fus.md). */

@@ -137,6 +137,7 @@ describe('the HCI host', () => {
             connectionComplete: () => undefined,
             pairingPdu: () => undefined,
             encryptionChanged: () => undefined,
+            scanAnswered: () => undefined,
             lost: () => undefined,
           },
         );

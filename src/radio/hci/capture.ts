@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts';
 import type { CaptureContent, CapturedPacket, LinkEvidence } from '../radio.ts';
-import { EVENT, HCI_ACL, HCI_COMMAND, HCI_EVENT, LE_EVENT, OPCODE, uint16 } from './packets.ts';
+import { EVENT, HCI_ACL, HCI_COMMAND, HCI_EVENT, LE_EVENT, OPCODE, STATUS, uint16 } from './packets.ts';
 import type { HciTransport } from './transport.ts';
 
 /** Connection set-up and discovery: always kept. */
@@ -14,20 +14,22 @@ const AROUND_US = 2_000_000;
 /** Devices whose latest advertisement is remembered, to stand before their link. */
 const MAX_ADVERTISERS = 512;
 
-/** The HCI packets of one link, bounded: its beginning, its latest, and what lies around each anomaly. */
+/** The HCI packets of one link, bounded: its beginning, its latest, and what lies around each anomaly. Nothing once it is released. */
 export class LinkCapture implements LinkEvidence {
-  readonly #head: CapturedPacket[] = [];
+  #head: CapturedPacket[] = [];
   #headBytes = 0;
   #ring: CapturedPacket[] = [];
   #ringFrom = 0;
   #ringBytes = 0;
-  readonly #pinned: CapturedPacket[] = [];
+  #pinned: CapturedPacket[] = [];
   #pinnedBytes = 0;
   #pinUntilUs = Number.NEGATIVE_INFINITY;
   #count = 0;
   #latestUs = 0;
+  #released = false;
 
   add(timeUs: number, received: boolean, packet: Buffer): void {
+    if (this.#released) return;
     const captured: CapturedPacket = { number: this.#count++, timeUs, received, packet };
     this.#latestUs = timeUs;
     if (this.#headBytes < HEAD_BYTES) {
@@ -51,7 +53,11 @@ export class LinkCapture implements LinkEvidence {
   }
 
   release(): void {
-    // Let go of with the link.
+    this.#released = true;
+    this.#head = [];
+    this.#ring = [];
+    this.#pinned = [];
+    this.#ringFrom = 0;
   }
 
   async content(): Promise<CaptureContent> {
@@ -142,7 +148,7 @@ export class CapturingTransport implements HciTransport {
     if (isConnectionComplete(packet)) this.#begin(handle, packet.subarray(9, 15).toString('hex'));
     this.#links.get(handle)?.add(timeUs, received, packet);
     // Whoever argues about the link holds its capture; a station that runs all day must not.
-    if (packet[0] === HCI_EVENT && packet[1] === EVENT.DISCONNECTION_COMPLETE) this.#links.delete(handle);
+    if (isDisconnection(packet)) this.#links.delete(handle);
   }
 
   #heard(entry: { timeUs: number; received: boolean; packet: Buffer }): void {
@@ -180,51 +186,74 @@ function isAdvertisement(packet: Buffer): boolean {
   );
 }
 
-const LE_ENHANCED_CONNECTION_COMPLETE = 0x0a;
 /** Commands whose parameters do not begin with a connection handle. */
 const OGF_LINK_CONTROL = 0x01;
-const OGF_LE = 0x08;
+const OGF_STATUS = 0x05;
 const LE_WITH_HANDLE = new Set([0x2013, 0x2016, 0x2019, 0x201a, 0x201b, 0x2020, 0x2021, 0x2022, 0x2030, 0x2032]);
 
+function isEvent(packet: Buffer, code: number): boolean {
+  return packet[0] === HCI_EVENT && packet[1] === code;
+}
+
 function isConnectionRequest(packet: Buffer): boolean {
-  return packet[0] === HCI_COMMAND && packet.readUInt16LE(1) === OPCODE.LE_CREATE_CONNECTION;
+  return packet[0] === HCI_COMMAND && packet.length >= 4 && uint16(packet, 1) === OPCODE.LE_CREATE_CONNECTION;
 }
 
 function isStatusOfRequest(packet: Buffer): boolean {
   return (
-    packet[0] === HCI_EVENT &&
-    packet[1] === EVENT.COMMAND_STATUS &&
-    packet.readUInt16LE(5) === OPCODE.LE_CREATE_CONNECTION
+    isEvent(packet, EVENT.COMMAND_STATUS) && packet.length >= 7 && uint16(packet, 5) === OPCODE.LE_CREATE_CONNECTION
   );
 }
 
+/** Of a link that has come about; handle at 5, the peer's address at 9. */
 function isConnectionComplete(packet: Buffer): boolean {
-  if (packet[0] !== HCI_EVENT || packet[1] !== EVENT.LE_META || packet[4] !== 0) return false;
-  return packet[3] === LE_EVENT.CONNECTION_COMPLETE || packet[3] === LE_ENHANCED_CONNECTION_COMPLETE;
+  if (!isEvent(packet, EVENT.LE_META) || packet[4] !== STATUS.SUCCESS || packet.length < 15) return false;
+  return packet[3] === LE_EVENT.CONNECTION_COMPLETE || packet[3] === LE_EVENT.ENHANCED_CONNECTION_COMPLETE;
 }
 
-/** The link that a packet belongs to; null when it belongs to none, or to several. */
+/** Of a link that is over, as the host takes it: complete, and a success. */
+function isDisconnection(packet: Buffer): boolean {
+  return isEvent(packet, EVENT.DISCONNECTION_COMPLETE) && packet.length >= 7 && packet[3] === STATUS.SUCCESS;
+}
+
+/** The link that a packet belongs to; null when it belongs to none, or to several, or ends before it says. */
 function handleOf(packet: Buffer): number | null {
   const at = handleOffset(packet);
   return at === null || packet.length < at + 2 ? null : uint16(packet, at) & 0x0fff;
 }
 
 function handleOffset(packet: Buffer): number | null {
-  if (packet[0] === HCI_COMMAND) {
-    const opcode = packet.readUInt16LE(1);
-    const ofLink = opcode >> 10 === OGF_LINK_CONTROL || opcode >> 10 === 0x05;
-    return ofLink || (opcode >> 10 === OGF_LE && LE_WITH_HANDLE.has(opcode)) ? 4 : null;
+  if (packet[0] === HCI_COMMAND && packet.length >= 4) {
+    const opcode = uint16(packet, 1);
+    const ofLink = opcode >> 10 === OGF_LINK_CONTROL || opcode >> 10 === OGF_STATUS;
+    return ofLink || LE_WITH_HANDLE.has(opcode) ? 4 : null;
   }
   if (packet[0] !== HCI_EVENT) return null;
   switch (packet[1]) {
     case EVENT.DISCONNECTION_COMPLETE:
-    case 0x08: // Encryption Change
-    case 0x30: // Encryption Key Refresh Complete
+    case EVENT.ENCRYPTION_CHANGE:
+    case EVENT.ENCRYPTION_KEY_REFRESH_COMPLETE:
       return 4;
     case EVENT.LE_META:
-      // Advertising reports have no handle; a connection has its status before it, and so have updates.
-      if (packet[3] === 0x02 || packet[3] === 0x0b || packet[3] === 0x0d) return null;
-      return packet[3] === 0x05 || packet[3] === 0x06 || packet[3] === 0x07 ? 4 : 5;
+      return leHandleOffset(packet[3]);
+    default:
+      return null;
+  }
+}
+
+/** A connection has its status before its handle, and so have updates; reports of advertising have none. */
+function leHandleOffset(subevent: number | undefined): number | null {
+  switch (subevent) {
+    case LE_EVENT.CONNECTION_COMPLETE:
+    case LE_EVENT.ENHANCED_CONNECTION_COMPLETE:
+    case LE_EVENT.CONNECTION_UPDATE_COMPLETE:
+    case LE_EVENT.READ_REMOTE_FEATURES_COMPLETE:
+    case LE_EVENT.PHY_UPDATE_COMPLETE:
+      return 5;
+    case LE_EVENT.LONG_TERM_KEY_REQUEST:
+    case LE_EVENT.REMOTE_PARAMETER_REQUEST:
+    case LE_EVENT.DATA_LENGTH_CHANGE:
+      return 4;
     default:
       return null;
   }

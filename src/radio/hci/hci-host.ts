@@ -3,6 +3,8 @@ import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import { CID_PAIRING } from '../security/pairing-codec.ts';
 import { AclScheduler } from './acl-scheduler.ts';
+import { type CommandAnswer, CommandQueue } from './command-queue.ts';
+import { eventMask, eventMaskPage2, leEventMask } from './event-mask.ts';
 import {
   aclFragments,
   aclPacket,
@@ -14,8 +16,10 @@ import {
   HCI_COMMAND,
   HCI_EVENT,
   hciCommand,
+  hciEvent,
   L2capReassembler,
   LE_EVENT,
+  leEvent,
   OPCODE,
   PB_START,
   STATUS,
@@ -23,17 +27,34 @@ import {
 } from './packets.ts';
 import type { HciTransport } from './transport.ts';
 
-const COMMAND_TIMEOUT_MS = 2000;
-const RESET_TIMEOUT_MS = 5000;
 /** Bits of the LE features (Vol 6 Part B, 4.6). */
 const FEATURE = { ENCRYPTION: 0, DATA_LENGTH: 5, PHY_2M: 8 } as const;
 /** How soon a device that restarts is to be missed: milliseconds, and connection events. */
 const SHORT_SUPERVISION_MS = 500;
 const SHORT_SUPERVISION_EVENTS = 6;
-const INTERVAL_CHANGES_KEPT = 32;
+const CHANGES_KEPT = 32;
+/** A supervision timeout below this cuts a link that is merely busy; it is asked away, so many times a link. */
+const LEAST_SUPERVISION_MS = 1000;
+const SUPERVISION_ASKS = 2;
+/** Connection intervals, in units of 1.25 ms, and supervision timeouts, in units of 10 ms, that there are (Vol 4 Part E, 7.8.12). */
+const INTERVAL_UNITS = { least: 6, most: 3200 } as const;
+const TIMEOUT_UNITS = { least: 10, most: 3200 } as const;
+/** The least that a controller takes in an ACL packet (Vol 4 Part E, 7.8.2). */
+const LEAST_ACL_OCTETS = 27;
+/** What Read RSSI returns where there is nothing to read (Vol 4 Part E, 7.5.4). */
+const NO_RSSI = 127;
+/**
+ * How long the end of a link is waited for that this side ends: the peer has to acknowledge it within the supervision timeout, which the
+ * peer may have made as long as it likes. Patience is ours.
+ */
+const DISCONNECT_TIMEOUT_MS = 5000;
+/** Reason of a Disconnect command: the user ended it (Vol 1 Part F, 2.19). */
+const USER_TERMINATED = 0x13;
 /** Largest payload of a link-layer PDU, and how long it takes at most uncoded (Vol 6 Part B, 4.5.10). */
 const MAX_DATA_OCTETS = 251;
 const MAX_DATA_US = 2120;
+/** Packet type, event code, length. */
+const EVENT_HEADER_OCTETS = 3;
 /** An event may last as long as the interval, 1.25 ms in units of 0.625; noble asks for 3.75 ms. */
 const CE_UNITS = 2;
 
@@ -70,11 +91,18 @@ export interface HciLink {
   /** Intervals that came after the first: when, in milliseconds of the link, and what. */
   readonly intervalChanges: [number, number][];
   supervisionTimeoutMs: number;
+  /** Supervision timeouts that came after the first: when, in milliseconds of the link, and what. */
+  readonly supervisionChanges: [number, number][];
+  /** Below this the timeout is asked away; how often that was done. */
+  leastSupervisionMs: number;
+  supervisionAsks: number;
   phy: '1M' | '2M' | 'coded';
   dataLength: number;
   mtu: number;
   /** Resolves when the MTU exchange has ended, one way or the other. */
   readonly mtuSettled: Promise<void>;
+  /** The link was told to end: does not wait for that any longer. */
+  stopWaiting: () => void;
   readonly settleMtu: () => void;
   readonly reassembler: L2capReassembler;
   /** Who wants the values that the device notifies or indicates, by attribute handle. */
@@ -89,6 +117,8 @@ export interface HciHostEvents {
   disconnected(handle: number, reason: number): void;
   /** A connection attempt ended, successfully or not. */
   connectionComplete(status: number, handle: number, address: string): void;
+  /** The controller was told to scan, and does (0) or refuses; null when it did not say. */
+  scanAnswered(status: number | null): void;
   /** A PDU of the pairing channel. */
   pairingPdu(handle: number, pdu: Buffer): void;
   /** A link's encryption has changed, or could not be. */
@@ -97,10 +127,11 @@ export interface HciHostEvents {
   lost(reason: string): void;
 }
 
-interface Command {
-  readonly packet: Buffer;
-  /** Ours: the answer goes here and noble does not see it. */
-  readonly answer?: (result: Buffer) => void;
+/** What the host does with an event of one code. */
+interface EventHandler {
+  /** How many octets of parameters it needs, the subevent's code included; a shorter event says nothing. */
+  readonly octets: number;
+  readonly take: (packet: Buffer) => void;
 }
 
 /**
@@ -112,13 +143,13 @@ export class HciHost {
   readonly #clock: Clock;
   readonly #events: HciHostEvents;
   readonly #links = new Map<number, HciLink>();
-  readonly #commands: Command[] = [];
-  #inFlight: { command: Command; cancelTimeout: () => void } | null = null;
+  readonly #commands: CommandQueue;
   #scheduler: AclScheduler;
   #aclBytes = 27;
   #toNoble: (packet: Buffer) => void = () => undefined;
   #scanParameters = Buffer.of(1, 0x60, 0x00, 0x30, 0x00, 0, 0);
-  #lost = false;
+  #started = false;
+  #over = false;
   /** The controller's public address. */
   address = '';
   /** What the controller can. */
@@ -129,34 +160,64 @@ export class HciHost {
     this.#clock = clock;
     this.#events = events;
     this.#scheduler = this.#newScheduler(1);
+    this.#commands = new CommandQueue(
+      (packet) => transport.send(packet),
+      clock,
+      (detail) => this.#fail(detail),
+    );
     transport.onPacket((packet) => this.#fromController(packet));
-    transport.onLost((reason) => {
-      this.#lost = true;
-      this.#inFlight?.cancelTimeout();
-      this.#events.lost(reason);
-      // Nothing that still waits for a buffer will ever leave.
-      for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
-    });
+    transport.onLost((reason) => this.#fail(reason));
   }
+
+  /**
+   * What is done with each event, and so what passes the event masks. Lengths: Core 5.4, Vol 4 Part E, 7.7; the same in Zephyr's
+   * `hci_types.h` and BlueZ's `hci.h`.
+   */
+  readonly #handlers: ReadonlyMap<number, EventHandler> = new Map([
+    [EVENT.DISCONNECTION_COMPLETE, { octets: 4, take: (packet) => this.#disconnected(packet) }],
+    [EVENT.ENCRYPTION_CHANGE, { octets: 4, take: (packet) => this.#encryption(packet, packet[6] !== 0) }],
+    [EVENT.COMMAND_COMPLETE, { octets: 3, take: (packet) => this.#answered(packet, 4, 3, packet.subarray(6)) }],
+    [EVENT.COMMAND_STATUS, { octets: 4, take: (packet) => this.#answered(packet, 5, 4, packet.subarray(3, 4)) }],
+    [EVENT.HARDWARE_ERROR, { octets: 1, take: (packet) => this.#fail(`hardware error ${hex(packet[3]!)}`) }],
+    [EVENT.NUMBER_OF_COMPLETED_PACKETS, { octets: 1, take: (packet) => this.#completed(packet) }],
+    [EVENT.ENCRYPTION_KEY_REFRESH_COMPLETE, { octets: 3, take: (packet) => this.#encryption(packet, true) }],
+    [EVENT.LE_META, { octets: 1, take: (packet) => this.#take(this.#leHandlers.get(packet[3]!), packet) }],
+  ]);
+
+  /** The same for LE Meta events, by subevent code. */
+  readonly #leHandlers: ReadonlyMap<number, EventHandler> = new Map([
+    [LE_EVENT.CONNECTION_COMPLETE, { octets: 19, take: (packet) => this.#connected(packet) }],
+    [LE_EVENT.ADVERTISING_REPORT, { octets: 2, take: (packet) => this.#advertised(packet) }],
+    [LE_EVENT.CONNECTION_UPDATE_COMPLETE, { octets: 10, take: (packet) => this.#updated(packet) }],
+    [LE_EVENT.REMOTE_PARAMETER_REQUEST, { octets: 11, take: (packet) => this.#answerParameterRequest(packet) }],
+    [LE_EVENT.DATA_LENGTH_CHANGE, { octets: 11, take: (packet) => this.#dataLength(packet) }],
+    [LE_EVENT.ENHANCED_CONNECTION_COMPLETE, { octets: 31, take: (packet) => this.#connected(asPlain(packet)) }],
+    [LE_EVENT.PHY_UPDATE_COMPLETE, { octets: 6, take: (packet) => this.#phy(packet) }],
+  ]);
 
   /** Resets the controller and learns what it can hold. @throws StationError RADIO_REFUSED, RADIO_LOST */
   async start(): Promise<void> {
-    await this.command(OPCODE.RESET, Buffer.alloc(0), RESET_TIMEOUT_MS);
-    const mask = Buffer.alloc(8);
-    mask.writeUInt16LE(0x0fff, 0);
-    await this.command(OPCODE.LE_SET_EVENT_MASK, mask);
-    this.address = addressText((await this.command(OPCODE.READ_BD_ADDR)).subarray(1, 7));
-    const le = await this.command(OPCODE.LE_READ_BUFFER_SIZE);
+    await this.command(OPCODE.RESET);
+    for (const packet of this.#maskCommands()) {
+      const opcode = uint16(packet, 1);
+      const set = this.command(opcode, packet.subarray(4));
+      // After a reset nothing of the second page passes; many controllers do not know the command.
+      await (opcode === OPCODE.SET_EVENT_MASK_PAGE_2 ? set.catch(unlessGone) : set);
+    }
+    this.address = addressText((await this.#learn(OPCODE.READ_BD_ADDR, 7)).subarray(1, 7));
+    const le = await this.#learn(OPCODE.LE_READ_BUFFER_SIZE, 4);
     let bytes = le.readUInt16LE(1);
     let count = le[3]!;
     if (bytes === 0 || count === 0) {
-      const shared = await this.command(OPCODE.READ_BUFFER_SIZE);
+      const shared = await this.#learn(OPCODE.READ_BUFFER_SIZE, 8);
       bytes = shared.readUInt16LE(1);
       count = shared.readUInt16LE(4);
     }
+    if (bytes < LEAST_ACL_OCTETS || count === 0)
+      throw new StationError('RADIO_REFUSED', `has ${count} buffers of ${bytes} octets`);
     this.#aclBytes = bytes;
     this.#scheduler = this.#newScheduler(count);
-    const features = (await this.command(OPCODE.LE_READ_LOCAL_FEATURES)).readBigUInt64LE(1);
+    const features = (await this.#learn(OPCODE.LE_READ_LOCAL_FEATURES, 9)).readBigUInt64LE(1);
     const has = (bit: number) => ((features >> BigInt(bit)) & 1n) === 1n;
     this.facts = {
       aclBuffers: count,
@@ -165,6 +226,16 @@ export class HciHost {
       dataLength: has(FEATURE.DATA_LENGTH),
       phy2M: has(FEATURE.PHY_2M),
     };
+    this.#started = true;
+  }
+
+  /** What lets through exactly the events that are handled. */
+  #maskCommands(): Buffer[] {
+    return [
+      hciCommand(OPCODE.SET_EVENT_MASK, eventMask(this.#handlers.keys())),
+      hciCommand(OPCODE.SET_EVENT_MASK_PAGE_2, eventMaskPage2(this.#handlers.keys())),
+      hciCommand(OPCODE.LE_SET_EVENT_MASK, leEventMask(this.#leHandlers.keys())),
+    ];
   }
 
   /** Scan interval and window in milliseconds; noble's own choice, 100 % of the time, is replaced by it. */
@@ -178,17 +249,14 @@ export class HciHost {
    * is; what was reached is told by their events.
    */
   tune(handle: number, phy: '1M' | '2M'): void {
-    const asIs = (error: unknown) => {
-      if (!(error instanceof StationError)) throw error;
-    };
     const length = Buffer.alloc(6);
     length.writeUInt16LE(handle, 0);
     length.writeUInt16LE(MAX_DATA_OCTETS, 2);
     length.writeUInt16LE(MAX_DATA_US, 4);
-    this.command(OPCODE.LE_SET_DATA_LENGTH, length).catch(asIs);
+    this.command(OPCODE.LE_SET_DATA_LENGTH, length).catch(unlessStation);
     const phys = phy === '2M' ? 2 : 1;
     const choice = Buffer.of(handle & 0xff, handle >> 8, 0, phys, phys, 0, 0);
-    if (phy === '2M') this.command(OPCODE.LE_SET_PHY, choice).catch(asIs);
+    if (phy === '2M') this.command(OPCODE.LE_SET_PHY, choice).catch(unlessStation);
   }
 
   /** Gives a link the shortest supervision timeout that its interval allows (Vol 6 Part B, 4.5.2); a controller that refuses leaves it. */
@@ -198,15 +266,19 @@ export class HciHost {
     const units = Math.round(link.intervalMs / 1.25);
     const timeoutMs = Math.max(SHORT_SUPERVISION_MS, SHORT_SUPERVISION_EVENTS * link.intervalMs);
     if (timeoutMs >= link.supervisionTimeoutMs) return;
+    link.leastSupervisionMs = Math.min(link.leastSupervisionMs, timeoutMs);
+    this.#askSupervision(link, units, timeoutMs);
+  }
+
+  /** Asks for another supervision timeout at an interval; a controller that refuses leaves both as they are. */
+  #askSupervision({ handle }: HciLink, intervalUnits: number, timeoutMs: number): void {
     const parameters = Buffer.alloc(14);
     parameters.writeUInt16LE(handle, 0);
-    parameters.writeUInt16LE(units, 2);
-    parameters.writeUInt16LE(units, 4);
+    parameters.writeUInt16LE(intervalUnits, 2);
+    parameters.writeUInt16LE(intervalUnits, 4);
     parameters.writeUInt16LE(Math.round(timeoutMs / 10), 8);
-    parameters.writeUInt16LE(units * CE_UNITS, 12);
-    this.command(OPCODE.LE_CONNECTION_UPDATE, parameters).catch((error: unknown) => {
-      if (!(error instanceof StationError)) throw error;
-    });
+    parameters.writeUInt16LE(intervalUnits * CE_UNITS, 12);
+    this.command(OPCODE.LE_CONNECTION_UPDATE, parameters).catch(unlessStation);
   }
 
   link(handle: number): HciLink | undefined {
@@ -218,22 +290,56 @@ export class HciHost {
     return this.#scheduler.queued(handle);
   }
 
-  /** Sends a command of the station's own; resolves with the parameters returned, status first. */
-  command(opcode: number, parameters: Buffer = Buffer.alloc(0), timeoutMs = COMMAND_TIMEOUT_MS): Promise<Buffer> {
-    if (this.#lost) return Promise.reject(new StationError('RADIO_LOST'));
+  /**
+   * Sends a command of the station's own; resolves with the parameters returned, status first: of a command that Command Status answers,
+   * the status alone. @throws StationError RADIO_REFUSED when the controller refuses it or does not answer, RADIO_LOST
+   */
+  async command(opcode: number, parameters: Buffer = Buffer.alloc(0)): Promise<Buffer> {
+    const returned = await this.#ask(hciCommand(opcode, parameters));
+    if (returned[0] === STATUS.SUCCESS) return returned;
+    throw new StationError('RADIO_REFUSED', `command ${hex(opcode)}: status ${hex(returned[0] ?? 0xff)}`);
+  }
+
+  /** Signal strength of a link in dBm; null where the controller does not tell. @throws StationError RADIO_REFUSED, RADIO_LOST */
+  async rssi(handle: number): Promise<number | null> {
+    const returned = await this.#ask(hciCommand(OPCODE.READ_RSSI, Buffer.of(handle & 0xff, handle >> 8)));
+    if (returned[0] !== STATUS.SUCCESS || returned.length < 4) return null;
+    const dbm = returned.readInt8(3);
+    return dbm === NO_RSSI ? null : dbm;
+  }
+
+  /** Asks the controller to end a link. One that it does not know is over, and so is one that it says nothing more of. */
+  disconnect(handle: number): void {
+    const link = this.#links.get(handle);
+    if (!link) return;
+    link.stopWaiting();
+    link.stopWaiting = this.#clock.after(DISCONNECT_TIMEOUT_MS, () => this.#endLink(handle, STATUS.CONNECTION_TIMEOUT));
+    const parameters = Buffer.of(handle & 0xff, handle >> 8, USER_TERMINATED);
+    this.#ask(hciCommand(OPCODE.DISCONNECT, parameters)).then((returned) => {
+      if (returned[0] === STATUS.UNKNOWN_CONNECTION) this.#endLink(handle, STATUS.UNKNOWN_CONNECTION);
+    }, unlessStation);
+  }
+
+  /** Takes a connection request back; how it ends is told by `connectionComplete`. */
+  cancelConnection(): void {
+    // Refused when there is none any more: then its end is on the way, or was lost.
+    this.command(OPCODE.LE_CREATE_CONNECTION_CANCEL).catch(unlessStation);
+  }
+
+  /** As `command`, with at least so many octets returned. */
+  async #learn(opcode: number, octets: number): Promise<Buffer> {
+    const returned = await this.command(opcode);
+    if (returned.length >= octets) return returned;
+    throw new StationError('RADIO_REFUSED', `command ${hex(opcode)}: ${returned.length} octets for an answer`);
+  }
+
+  /** What a command of ours returns, whatever its status. */
+  #ask(packet: Buffer): Promise<Buffer> {
     return new Promise((resolve, reject) => {
-      const cancel = this.#clock.after(timeoutMs, () => {
-        reject(new StationError('RADIO_REFUSED', `no answer to command 0x${opcode.toString(16)}`));
+      this.#commands.push(packet, (answer) => {
+        if (answer instanceof StationError) reject(answer);
+        else resolve(Buffer.from(answer.returned));
       });
-      const answer = (result: Buffer) => {
-        cancel();
-        if (result[0] === STATUS.SUCCESS) resolve(result);
-        else
-          reject(
-            new StationError('RADIO_REFUSED', `command 0x${opcode.toString(16)}: status 0x${result[0]?.toString(16)}`),
-          );
-      };
-      this.#queueCommand({ packet: hciCommand(opcode, parameters), answer });
     });
   }
 
@@ -284,24 +390,52 @@ export class HciHost {
     },
     write: (packet: Buffer): void => {
       if (packet[0] !== HCI_COMMAND) return;
-      const opcode = packet.readUInt16LE(1);
-      if (opcode === OPCODE.LE_SET_EVENT_MASK) {
-        this.#queueCommand({ packet: hciCommand(opcode, Buffer.of(0xff, 0x0f, 0, 0, 0, 0, 0, 0)) });
-      } else if (opcode === OPCODE.LE_SET_SCAN_PARAMETERS) {
-        this.#queueCommand({ packet: hciCommand(opcode, this.#scanParameters) });
-      } else {
-        if (opcode === OPCODE.LE_CREATE_CONNECTION && packet.length >= 29)
-          packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
-        this.#queueCommand({ packet });
-      }
+      this.#fromNoble(packet, uint16(packet, 1));
     },
   };
 
+  /** A command of noble's, in the station's own words where noble's would do harm. */
+  #fromNoble(packet: Buffer, opcode: number): void {
+    const own = this.#maskCommands().find((mask) => uint16(mask, 1) === opcode);
+    if (own) return this.#commands.push(own, (answer) => this.#toNobleToo(answer));
+    if (opcode === OPCODE.LE_SET_SCAN_PARAMETERS)
+      return this.#commands.push(hciCommand(opcode, this.#scanParameters), (answer) => this.#toNobleToo(answer));
+    if (opcode === OPCODE.LE_CREATE_CONNECTION) {
+      if (packet.length >= 29) packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
+      return this.#commands.push(packet, (answer) => {
+        this.#toNobleToo(answer);
+        // A connection request that is refused outright has no Connection Complete.
+        const status = answer instanceof StationError ? STATUS.SUCCESS : answer.returned[0];
+        if (status !== STATUS.SUCCESS) this.#events.connectionComplete(status ?? STATUS.UNSPECIFIED_ERROR, 0, '');
+      });
+    }
+    this.#commands.push(packet, (answer) => {
+      this.#toNobleToo(answer);
+      if (opcode !== OPCODE.LE_SET_SCAN_ENABLE || packet[4] !== 1) return;
+      this.#events.scanAnswered(answer instanceof StationError ? null : (answer.returned[0] ?? null));
+    });
+  }
+
+  /** noble sees what came; silence it does not mind. */
+  #toNobleToo(answer: CommandAnswer | StationError): void {
+    if (!(answer instanceof StationError)) this.#toNoble(answer.event);
+  }
+
   async close(): Promise<void> {
-    this.#lost = true;
-    this.#inFlight?.cancelTimeout();
+    this.#over = true;
+    this.#commands.end(new StationError('RADIO_LOST', 'the radio was stopped'));
     for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.LOCAL_HOST_TERMINATED);
     await this.#transport.close();
+  }
+
+  /** The controller is gone, or cannot be relied upon any more. */
+  #fail(reason: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#events.lost(reason);
+    this.#commands.end(new StationError('RADIO_LOST', reason, { retryable: true }));
+    // Nothing that still waits for a buffer will ever leave.
+    for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
   }
 
   /** Gives a link up that the controller will not end. */
@@ -321,137 +455,111 @@ export class HciHost {
     );
   }
 
-  #queueCommand(command: Command): void {
-    if (this.#lost) return;
-    this.#commands.push(command);
-    if (!this.#inFlight) this.#nextCommand();
-  }
-
-  #nextCommand(): void {
-    const command = this.#commands.shift();
-    this.#inFlight = null;
-    if (!command) return;
-    const cancelTimeout = this.#clock.after(RESET_TIMEOUT_MS, () => this.#nextCommand());
-    this.#inFlight = { command, cancelTimeout };
-    this.#transport.send(command.packet);
-  }
-
   #fromController(packet: Buffer): void {
-    try {
-      if (packet[0] === HCI_ACL) this.#data(packet);
-      else if (packet[0] === HCI_EVENT) this.#event(packet);
-    } catch (error) {
-      // A packet that ends before what it should say says nothing.
-      if (!(error instanceof RangeError)) throw error;
-    }
+    if (this.#over) return;
+    if (packet[0] === HCI_ACL) this.#data(packet);
+    else if (packet[0] === HCI_EVENT) this.#take(this.#handlers.get(packet[1]!), packet);
   }
 
-  #event(packet: Buffer): void {
-    switch (packet[1]) {
-      case EVENT.COMMAND_COMPLETE:
-        return this.#answered(packet, packet.readUInt16LE(4), packet.subarray(6));
-      case EVENT.COMMAND_STATUS:
-        return this.#answered(packet, packet.readUInt16LE(5), packet.subarray(3, 4));
-      case EVENT.NUMBER_OF_COMPLETED_PACKETS:
-        for (let i = 0; i < packet[3]!; i++) {
-          this.#scheduler.completed(uint16(packet, 4 + i * 4), uint16(packet, 6 + i * 4));
-        }
-        return;
-      case EVENT.DISCONNECTION_COMPLETE: {
-        if (packet[3] !== STATUS.SUCCESS) return;
-        const handle = packet.readUInt16LE(4);
-        this.#toNoble(packet);
-        this.#endLink(handle, packet[6]!);
-        return;
-      }
-      case EVENT.ENCRYPTION_CHANGE:
-        return this.#events.encryptionChanged(packet.readUInt16LE(4), packet[3]!, packet[6] !== 0);
-      case EVENT.ENCRYPTION_KEY_REFRESH_COMPLETE:
-        return this.#events.encryptionChanged(packet.readUInt16LE(4), packet[3]!, true);
-      case EVENT.LE_META:
-        return this.#leEvent(packet);
-      default:
-    }
+  /** An event that ends before what it should say, says nothing. */
+  #take(handler: EventHandler | undefined, packet: Buffer): void {
+    if (handler && packet.length >= EVENT_HEADER_OCTETS + handler.octets) handler.take(packet);
   }
 
-  #answered(packet: Buffer, opcode: number, result: Buffer): void {
-    const { command, cancelTimeout } = this.#inFlight ?? {};
-    if (!command || command.packet.readUInt16LE(1) !== opcode) return;
-    cancelTimeout?.();
-    if (command.answer) command.answer(Buffer.from(result));
-    else this.#toNoble(packet);
-    // A connection request that is refused outright has no Connection Complete.
-    if (opcode === OPCODE.LE_CREATE_CONNECTION && result[0] !== STATUS.SUCCESS) {
-      this.#events.connectionComplete(result[0]!, 0, '');
-    }
-    this.#nextCommand();
+  #answered(packet: Buffer, opcodeAt: number, creditsAt: number, returned: Buffer): void {
+    const opcode = uint16(packet, opcodeAt);
+    const known = this.#commands.answered(opcode, packet[creditsAt]!, { event: packet, returned });
+    if (!known && opcode === OPCODE.RESET && this.#started) this.#fail('the controller has reset itself');
   }
 
+  #completed(packet: Buffer): void {
+    const links = Math.min(packet[3]!, Math.floor((packet.length - 4) / 4));
+    for (let i = 0; i < links; i++)
+      this.#scheduler.completed(uint16(packet, 4 + i * 4) & 0x0fff, uint16(packet, 6 + i * 4));
+  }
+
+  #disconnected(packet: Buffer): void {
+    if (packet[3] === STATUS.SUCCESS) this.#endLink(uint16(packet, 4) & 0x0fff, packet[6]!);
+  }
+
+  #encryption(packet: Buffer, enabled: boolean): void {
+    this.#events.encryptionChanged(uint16(packet, 4) & 0x0fff, packet[3]!, enabled);
+  }
+
+  /** noble is told whoever found out, so that it lets go as well. */
   #endLink(handle: number, reason: number): void {
+    this.#links.get(handle)?.stopWaiting();
     if (!this.#links.delete(handle)) return;
     this.#scheduler.remove(handle);
+    this.#toNoble(hciEvent(EVENT.DISCONNECTION_COMPLETE, Buffer.of(0, handle & 0xff, handle >> 8, reason)));
     this.#events.disconnected(handle, reason);
   }
 
-  #leEvent(packet: Buffer): void {
-    switch (packet[3]) {
-      case LE_EVENT.CONNECTION_COMPLETE: {
-        const status = packet[4]!;
-        const handle = packet.readUInt16LE(5);
-        const address = addressText(packet.subarray(9, 15));
-        if (status === STATUS.SUCCESS) {
-          this.#scheduler.add(handle);
-          const { promise: mtuSettled, resolve: settleMtu } = Promise.withResolvers<void>();
-          this.#links.set(handle, {
-            handle,
-            mtuSettled,
-            settleMtu,
-            address,
-            random: packet[8] === 1,
-            sinceMs: this.#clock.now(),
-            intervalChanges: [],
-            intervalMs: packet.readUInt16LE(15) * 1.25,
-            supervisionTimeoutMs: packet.readUInt16LE(19) * 10,
-            phy: '1M',
-            dataLength: 27,
-            mtu: 23,
-            reassembler: new L2capReassembler(),
-            listeners: new Map(),
-          });
-        }
-        this.#toNoble(packet);
-        this.#events.connectionComplete(status, handle, address);
-        return;
-      }
-      case LE_EVENT.CONNECTION_UPDATE_COMPLETE: {
-        const link = this.#links.get(packet.readUInt16LE(5));
-        if (link && packet[4] === STATUS.SUCCESS) {
-          const before = link.intervalMs;
-          link.intervalMs = packet.readUInt16LE(7) * 1.25;
-          if (link.intervalMs !== before && link.intervalChanges.length < INTERVAL_CHANGES_KEPT) {
-            link.intervalChanges.push([Math.round(this.#clock.now() - link.sinceMs), link.intervalMs]);
-          }
-          link.supervisionTimeoutMs = packet.readUInt16LE(11) * 10;
-        }
-        return;
-      }
-      case LE_EVENT.DATA_LENGTH_CHANGE: {
-        const link = this.#links.get(packet.readUInt16LE(4));
-        if (link) link.dataLength = packet.readUInt16LE(6);
-        return;
-      }
-      case LE_EVENT.PHY_UPDATE_COMPLETE: {
-        const link = this.#links.get(packet.readUInt16LE(5));
-        if (link && packet[4] === STATUS.SUCCESS) link.phy = (['1M', '2M', 'coded'] as const)[packet[7]! - 1] ?? '1M';
-        return;
-      }
-      case LE_EVENT.REMOTE_PARAMETER_REQUEST: {
-        this.#answerParameterRequest(packet);
-        return;
-      }
-      default:
-        this.#toNoble(packet);
+  #connected(packet: Buffer): void {
+    const status = packet[4]!;
+    const handle = uint16(packet, 5) & 0x0fff;
+    const address = addressText(packet.subarray(9, 15));
+    if (status === STATUS.SUCCESS) {
+      // A handle is given again only when its link is over, whether or not that was heard.
+      this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
+      this.#scheduler.add(handle);
+      const { promise: mtuSettled, resolve: settleMtu } = Promise.withResolvers<void>();
+      this.#links.set(handle, {
+        handle,
+        mtuSettled,
+        settleMtu,
+        stopWaiting: () => undefined,
+        address,
+        random: packet[8] === 1,
+        sinceMs: this.#clock.now(),
+        intervalChanges: [],
+        intervalMs: intervalMs(packet, 15),
+        supervisionTimeoutMs: timeoutMs(packet, 19),
+        supervisionChanges: [],
+        leastSupervisionMs: Math.min(LEAST_SUPERVISION_MS, timeoutMs(packet, 19)),
+        supervisionAsks: 0,
+        phy: '1M',
+        dataLength: 27,
+        mtu: 23,
+        reassembler: new L2capReassembler(),
+        listeners: new Map(),
+      });
     }
+    this.#toNoble(packet);
+    this.#events.connectionComplete(status, handle, address);
+  }
+
+  #advertised(packet: Buffer): void {
+    if (isWholeReport(packet)) this.#toNoble(packet);
+  }
+
+  /** What is applied counts, whoever asked for it. A device may have its own way without asking (facts of real controllers). */
+  #updated(packet: Buffer): void {
+    const link = this.#links.get(uint16(packet, 5) & 0x0fff);
+    if (!link || packet[4] !== STATUS.SUCCESS) return;
+    const atMs = Math.round(this.#clock.now() - link.sinceMs);
+    const interval = intervalMs(packet, 7);
+    if (interval !== link.intervalMs && link.intervalChanges.length < CHANGES_KEPT)
+      link.intervalChanges.push([atMs, interval]);
+    link.intervalMs = interval;
+    const supervision = timeoutMs(packet, 11);
+    const before = link.supervisionTimeoutMs;
+    if (supervision !== before && link.supervisionChanges.length < CHANGES_KEPT)
+      link.supervisionChanges.push([atMs, supervision]);
+    link.supervisionTimeoutMs = supervision;
+    if (supervision >= link.leastSupervisionMs || link.supervisionAsks >= SUPERVISION_ASKS) return;
+    link.supervisionAsks += 1;
+    this.#askSupervision(link, Math.round(interval / 1.25), Math.max(before, link.leastSupervisionMs));
+  }
+
+  #dataLength(packet: Buffer): void {
+    const link = this.#links.get(uint16(packet, 4) & 0x0fff);
+    if (link) link.dataLength = uint16(packet, 6);
+  }
+
+  #phy(packet: Buffer): void {
+    const link = this.#links.get(uint16(packet, 5) & 0x0fff);
+    if (link && packet[4] === STATUS.SUCCESS) link.phy = (['1M', '2M', 'coded'] as const)[packet[7]! - 1] ?? '1M';
   }
 
   /** LE Remote Connection Parameter Request (Vol 4 Part E, 7.7.65.6), answered as the one by L2CAP is. */
@@ -470,10 +578,11 @@ export class HciHost {
       parameters.writeUInt16LE(0, 10);
       parameters.writeUInt16LE(units * CE_UNITS, 12);
     } else parameters[2] = STATUS.UNACCEPTABLE_PARAMETERS;
-    this.#queueCommand({ packet: hciCommand(opcode, parameters), answer: () => undefined });
+    this.command(opcode, parameters).catch(unlessStation);
   }
 
   #data(packet: Buffer): void {
+    if (packet.length < 5) return;
     const handle = uint16(packet, 1) & 0x0fff;
     const link = this.#links.get(handle);
     const pdu = link?.reassembler.push(packet);
@@ -528,6 +637,7 @@ export class HciHost {
   }
 
   #value(link: HciLink, pdu: Buffer): void {
+    if (pdu.length < 3) return;
     for (const onValue of link.listeners.get(uint16(pdu, 1)) ?? []) onValue(pdu.subarray(3));
   }
 
@@ -557,6 +667,52 @@ export class HciHost {
   #within({ intervalMs }: HciLink, least: number, most: number): boolean {
     return intervalMs >= least * 1.25 && intervalMs <= most * 1.25;
   }
+}
+
+/** `0x0c`, `0x200d`. */
+function hex(value: number): string {
+  return `0x${value.toString(16).padStart(value > 0xff ? 4 : 2, '0')}`;
+}
+
+/** What the station can do without, when the controller will not. */
+function unlessStation(error: unknown): void {
+  if (!(error instanceof StationError)) throw error;
+}
+
+/** The same, while there is a controller. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof StationError) || error.code === 'RADIO_LOST') throw error;
+}
+
+/** LE Enhanced Connection Complete (Vol 4 Part E, 7.7.65.10) as the plain one, without the private addresses. */
+function asPlain(packet: Buffer): Buffer {
+  const peerType = packet[8]! & 1;
+  const front = Buffer.concat([packet.subarray(4, 8), Buffer.of(peerType), packet.subarray(9, 15)]);
+  return leEvent(LE_EVENT.CONNECTION_COMPLETE, Buffer.concat([front, packet.subarray(27, 34)]));
+}
+
+/** Whether an LE Advertising Report (Vol 4 Part E, 7.7.65.2) has all that it announces: noble reads on past the end. */
+function isWholeReport(packet: Buffer): boolean {
+  let at = 5;
+  for (let reports = packet[4]!; reports > 0; reports--) {
+    const dataOctets = packet[at + 8];
+    if (dataOctets === undefined) return false;
+    at += 10 + dataOctets;
+  }
+  return at <= packet.length;
+}
+
+function intervalMs(packet: Buffer, at: number): number {
+  return within(uint16(packet, at), INTERVAL_UNITS) * 1.25;
+}
+
+function timeoutMs(packet: Buffer, at: number): number {
+  return within(uint16(packet, at), TIMEOUT_UNITS) * 10;
+}
+
+/** What a controller says beyond what there is, is nonsense that nothing may be reckoned with. */
+function within(value: number, { least, most }: { readonly least: number; readonly most: number }): number {
+  return Math.min(most, Math.max(least, value));
 }
 
 /** Full packets that fit a link's equal share of the interval: the air time of one with its empty answer (Vol 6 Part B, 2.1). */

@@ -1,11 +1,17 @@
 import type { EventEmitter } from 'node:events';
 import { type Clock, deadline } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
+import { Lifetime } from '../lifetime.ts';
 import type { Characteristic, Link, LinkEvidence, LinkFacts, WriteCommand } from '../radio.ts';
 import type { NobleCharacteristic, NoblePeripheral, NobleService } from './noble-internals.ts';
 
 /** An ATT transaction that takes longer is a dead link (Core 5.4, Vol 3 Part F, 3.3.3). */
 const ATT_TIMEOUT_MS = 30_000;
+/**
+ * How long the end of a link is waited for that this side ends: the peer has to acknowledge it within the supervision timeout, which the
+ * peer may have made as long as it likes. Patience is ours.
+ */
+const DISCONNECT_TIMEOUT_MS = 5_000;
 const ATTRIBUTE_NOT_FOUND = 0x0a;
 /** Insufficient authentication and insufficient encryption. */
 const NEEDS_ENCRYPTION = new Set([0x05, 0x0f]);
@@ -43,7 +49,7 @@ export class NobleLink implements Link {
   readonly #backend: LinkBackend;
   readonly #clock: Clock;
   #settleEnd: (reason: StationError) => void = () => undefined;
-  #endReason: StationError | null = null;
+  readonly #life = new Lifetime();
   #tail: Promise<unknown> = Promise.resolve();
   #onAttError: ((code: number) => void) | null = null;
   #services: NobleService[] | null = null;
@@ -74,9 +80,14 @@ export class NobleLink implements Link {
 
   /** The radio: the link is over. */
   end(reason: StationError): void {
-    if (this.#endReason) return;
-    this.#endReason = reason;
+    if (this.#life.over) return;
+    this.#life.end(reason);
     this.#settleEnd(reason);
+  }
+
+  /** Settles as `work` does, or rejects with the link's end. */
+  during<T>(work: Promise<T>): Promise<T> {
+    return this.#life.during(work);
   }
 
   /** The radio: the device answered the request that is out with an ATT error. */
@@ -118,7 +129,7 @@ export class NobleLink implements Link {
   }
 
   async writeCommands(commands: readonly WriteCommand[]): Promise<void> {
-    if (this.#endReason) throw this.#endReason;
+    if (this.#life.over) throw this.#life.over;
     const { mtu } = this.facts();
     for (const { value } of commands) {
       if (value.length > mtu - 3) throw new StationError('WRITE_TOO_LONG', `${value.length} octets, MTU ${mtu}`);
@@ -128,7 +139,7 @@ export class NobleLink implements Link {
 
   async subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {
     const noble = this.#noble(characteristic);
-    if (this.#endReason) throw this.#endReason;
+    if (this.#life.over) throw this.#life.over;
     const stopListening = this.#backend.listen(characteristic, onValue);
     try {
       await this.#request<boolean>(noble, 'notify', () => noble.notify(true));
@@ -139,11 +150,11 @@ export class NobleLink implements Link {
   }
 
   expectRestart(): void {
-    if (!this.#endReason) this.#backend.expectRestart();
+    if (!this.#life.over) this.#backend.expectRestart();
   }
 
   rssi(): Promise<number | null> {
-    return this.#endReason ? Promise.reject(this.#endReason) : this.#backend.rssi();
+    return this.#life.over ? Promise.reject(this.#life.over) : this.#backend.rssi();
   }
 
   disconnect(): Promise<void> {
@@ -152,13 +163,12 @@ export class NobleLink implements Link {
   }
 
   async #disconnect(): Promise<void> {
-    if (this.#endReason) return;
-    const patienceMs = (this.facts().supervisionTimeoutMs ?? 5000) + 1000;
+    if (this.#life.over) return;
     this.#backend.disconnect();
     try {
       await deadline(
         this.#clock,
-        patienceMs,
+        DISCONNECT_TIMEOUT_MS,
         this.ended,
         () => new StationError('LINK_LOST', 'no answer to disconnect'),
       );
@@ -219,7 +229,7 @@ export class NobleLink implements Link {
     start: () => void,
     accepts: (...values: unknown[]) => boolean,
   ): Promise<T> {
-    if (this.#endReason) throw this.#endReason;
+    if (this.#life.over) throw this.#life.over;
     const discovers = event.endsWith('Discover');
     let onEvent: (...values: unknown[]) => void = () => undefined;
     const answer = new Promise<T>((resolve, reject) => {
@@ -234,11 +244,8 @@ export class NobleLink implements Link {
       };
       start();
     });
-    const over = this.ended.then((reason): never => {
-      throw reason;
-    });
     try {
-      return await deadline(this.#clock, ATT_TIMEOUT_MS, Promise.race([answer, over]), () => {
+      return await deadline(this.#clock, ATT_TIMEOUT_MS, this.during(answer), () => {
         this.#backend.disconnect();
         return new StationError('ATT_TIMEOUT', event, { retryable: true });
       });

@@ -2,8 +2,9 @@ import { type Clock, deadline, sleep } from '../../clock.ts';
 import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import { HciHost } from '../hci/hci-host.ts';
-import { CID_ATT, HCI_ACL, OPCODE, putUint16 } from '../hci/packets.ts';
+import { CID_ATT, HCI_ACL, OPCODE, putUint16, STATUS } from '../hci/packets.ts';
 import type { HciTransport } from '../hci/transport.ts';
+import { Lifetime } from '../lifetime.ts';
 import type {
   Advertisement,
   Characteristic,
@@ -26,6 +27,9 @@ const ATT_WRITE_COMMAND = 0x52;
 /** A connection attempt that took this long is followed by a while of scanning, so that others are heard meanwhile. */
 const SLOW_CONNECT_MS = 500;
 const SCAN_BREAK_MS = 500;
+/** A controller that refuses to scan is asked again; so many times in a row, and it is of no use any more. */
+const SCAN_AGAIN_MS = 1000;
+const SCAN_REFUSALS = 5;
 const SCAN_INTERVAL_MS = 60;
 const SCAN_WINDOW_MS = 40;
 /** Reason codes of a link that one side ended on purpose (Vol 1 Part F). */
@@ -75,14 +79,16 @@ class NobleRadio implements Radio {
   #noble: Noble | null = null;
   #bindings: NobleBindings | null = null;
   #settleEnded: (reason: StationError | null) => void = () => undefined;
-  #over = false;
+  readonly #life = new Lifetime();
   #scanning = false;
+  #scanRefusals = 0;
   #connectsWaiting = 0;
   #connectBeganMs = 0;
   #scanBreakNow = false;
   #connectTail: Promise<unknown> = Promise.resolve();
   #onConnectionComplete: ((status: number, handle: number, address: string) => void) | null = null;
   #cancelPurge: () => void = () => undefined;
+  #cancelScanAgain: () => void = () => undefined;
 
   constructor(name: string, transport: HciTransport, clock: Clock, evidence: (handle: number) => LinkEvidence | null) {
     this.name = name;
@@ -96,8 +102,9 @@ class NobleRadio implements Radio {
       disconnected: (handle, reason) => this.#linkEnded(handle, reason),
       pairingPdu: (handle, pdu) => this.#securities.get(handle)?.received(pdu),
       encryptionChanged: (handle, status, enabled) => this.#securities.get(handle)?.encryptionChanged(status, enabled),
-      connectionComplete: (status, handle, address) => this.#onConnectionComplete?.(status, handle, address),
-      lost: (reason) => this.#finish(new StationError('RADIO_LOST', reason, { retryable: true })),
+      connectionComplete: (status, handle, address) => this.#connectionComplete(status, handle, address),
+      scanAnswered: (status) => this.#scanAnswered(status),
+      lost: (reason) => this.#lose(reason),
     });
   }
 
@@ -177,11 +184,12 @@ class NobleRadio implements Radio {
   }
 
   async stop(): Promise<void> {
-    if (this.#over) return;
-    this.#listeners.clear();
-    this.#steerScan();
-    await Promise.all([...this.#links.values()].map((link) => link.disconnect()));
-    this.#finish(null);
+    if (!this.#life.over) {
+      this.#listeners.clear();
+      this.#steerScan();
+      await Promise.all([...this.#links.values()].map((link) => link.disconnect()));
+      this.#finish(null);
+    }
     await this.#host.close();
   }
 
@@ -208,19 +216,22 @@ class NobleRadio implements Radio {
     const link = this.#links.get(handle);
     if (!link) return;
     link.end(new StationError('DEVICE_NONSENSE', detail, { cause: error }));
-    this.#peripheralOf(link)?.disconnect();
+    this.#host.disconnect(handle);
   }
 
-  #peripheralOf(link: NobleLink): NoblePeripheral | undefined {
-    return this.#noble?._peripherals[link.address.replaceAll(':', '')];
+  /** The controller is of no use any more: whoever holds the radio is told, and the transport is let go of. */
+  #lose(detail: string): void {
+    this.#finish(new StationError('RADIO_LOST', detail, { retryable: true }));
+    void this.#host.close();
   }
 
   #finish(reason: StationError | null): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#cancelPurge();
-    hciSockets.unregister(this.#deviceId);
+    if (this.#life.over) return;
     const why = reason ?? new StationError('LINK_CLOSED', 'the radio was stopped');
+    this.#life.end(why);
+    this.#cancelPurge();
+    this.#cancelScanAgain();
+    hciSockets.unregister(this.#deviceId);
     for (const link of this.#links.values()) link.end(why);
     this.#links.clear();
     this.#noble?.removeAllListeners();
@@ -253,16 +264,36 @@ class NobleRadio implements Radio {
   /** Scans while somebody listens and nobody connects; duplicates are wanted, for RSSI and because noble finds nothing without. */
   #steerScan(): void {
     const free = this.#connectsWaiting === 0 || this.#scanBreakNow;
-    const wanted = this.#listeners.size > 0 && free && !this.#over;
+    const wanted = this.#listeners.size > 0 && free && !this.#life.over;
     if (wanted === this.#scanning || !this.#noble) return;
     this.#scanning = wanted;
     if (wanted) this.#noble.startScanning([], true);
     else this.#noble.stopScanning();
   }
 
+  /** A link that nobody asked for is ended: nobody would. */
+  #connectionComplete(status: number, handle: number, address: string): void {
+    if (this.#onConnectionComplete) this.#onConnectionComplete(status, handle, address);
+    else if (status === STATUS.SUCCESS) this.#host.disconnect(handle);
+  }
+
+  #scanAnswered(status: number | null): void {
+    if (this.#life.over) return;
+    this.#scanRefusals = status === STATUS.SUCCESS ? 0 : this.#scanRefusals + 1;
+    if (this.#scanRefusals === 0) return;
+    const said = status === null ? 'no answer' : `status 0x${status.toString(16).padStart(2, '0')}`;
+    if (this.#scanRefusals >= SCAN_REFUSALS) return this.#lose(`does not scan: ${said}`);
+    const cancel = this.#clock.after(SCAN_AGAIN_MS, () => {
+      this.#scanning = false;
+      this.#steerScan();
+    });
+    this.#cancelScanAgain();
+    this.#cancelScanAgain = cancel;
+  }
+
   async #connectNow(address: string, options: ConnectOptions): Promise<{ link: NobleLink; handle: number }> {
     options.signal?.throwIfAborted();
-    if (this.#over) throw new StationError('RADIO_LOST', this.name, { retryable: true });
+    if (this.#life.over) throw new StationError('RADIO_LOST', this.#life.over.detail, { retryable: true });
     const peripheral = this.#noble?._peripherals[address.replaceAll(':', '')];
     if (!peripheral) throw new StationError('UNIT_NOT_FOUND', address, { retryable: true });
     if ([...this.#links.values()].some((link) => link.address === address)) {
@@ -274,12 +305,12 @@ class NobleRadio implements Radio {
     const complete = new Promise<{ link: NobleLink; handle: number } | number>((resolve) => {
       // The link has to exist before the next packet is looked at: that may already be its end.
       this.#onConnectionComplete = (status, handle, peer) => {
-        if (status !== 0) resolve(status);
-        else if (peer === address) resolve({ link: this.#newLink(peripheral, handle, options), handle });
+        if (status === STATUS.SUCCESS && peer === address)
+          return resolve({ link: this.#newLink(peripheral, handle, options), handle });
+        // Somebody else than was asked for: the request is over, and the link is nobody's.
+        if (status === STATUS.SUCCESS) this.#host.disconnect(handle);
+        resolve(status || STATUS.UNSPECIFIED_ERROR);
       };
-    });
-    const lost = this.ended.then((reason): never => {
-      throw reason ?? new StationError('LINK_CLOSED', 'the radio was stopped');
     });
     peripheral.connect({
       minInterval: interval,
@@ -291,7 +322,7 @@ class NobleRadio implements Radio {
       const outcome = await deadline(
         this.#clock,
         options.timeoutMs,
-        Promise.race([complete, lost]),
+        this.#life.during(complete),
         () => new StationError('CONNECT_TIMEOUT', address, { retryable: true }),
         options.signal,
       );
@@ -302,7 +333,7 @@ class NobleRadio implements Radio {
       }
       throw new StationError('CONNECT_FAILED', `${address}: HCI status 0x${outcome.toString(16)}`, { retryable: true });
     } catch (error) {
-      if (!this.#over) await this.#cancelConnect(peripheral, complete);
+      if (!this.#life.over) await this.#cancelConnect(peripheral, complete);
       throw error;
     } finally {
       this.#onConnectionComplete = null;
@@ -311,10 +342,10 @@ class NobleRadio implements Radio {
 
   /** One device that does not answer must not keep the radio from hearing the others. */
   async #scanBreak(): Promise<void> {
-    if (this.#listeners.size === 0 || this.#over) return;
+    if (this.#listeners.size === 0 || this.#life.over) return;
     this.#scanBreakNow = true;
     this.#steerScan();
-    await Promise.race([sleep(this.#clock, SCAN_BREAK_MS), this.ended]);
+    await this.#life.during(sleep(this.#clock, SCAN_BREAK_MS)).catch(() => undefined);
     this.#scanBreakNow = false;
   }
 
@@ -323,19 +354,14 @@ class NobleRadio implements Radio {
    * that does not let go can connect to nothing any more: it counts as lost.
    */
   async #cancelConnect(peripheral: NoblePeripheral, complete: Promise<{ link: NobleLink } | number>): Promise<void> {
-    if (peripheral.state === 'connecting') this.#bindings?.cancelConnect(peripheral.id);
-    let stuck = false;
-    const onTimeout = () => {
-      stuck = true;
-      return new StationError('RADIO_LOST', 'does not let go of a connection request', { retryable: true });
-    };
+    if (peripheral.state === 'connecting') this.#host.cancelConnection();
+    const stuck = new StationError('RADIO_LOST', 'does not let go of a connection request', { retryable: true });
     try {
-      const outcome = await deadline(this.#clock, CANCEL_TIMEOUT_MS, complete, onTimeout);
+      const outcome = await deadline(this.#clock, CANCEL_TIMEOUT_MS, this.#life.during(complete), () => stuck);
       if (typeof outcome !== 'number') await outcome.link.disconnect();
     } catch (error) {
-      if (!stuck || !(error instanceof StationError)) throw error;
-      this.#finish(error);
-      await this.#host.close();
+      if (error === stuck) this.#lose(stuck.detail);
+      else if (!this.#life.over) throw error;
     }
   }
 
@@ -351,9 +377,9 @@ class NobleRadio implements Radio {
         send: (pdu) => void host.send(handle, CID_PAIRING, [pdu]).catch(() => undefined),
         encrypt: async ({ rand, ediv, ltk }) => {
           const key = Buffer.concat([Buffer.of(handle & 0xff, handle >> 8), rand, Buffer.of(ediv & 0xff, ediv >> 8)]);
-          await host.command(OPCODE.LE_ENABLE_ENCRYPTION, Buffer.concat([key, reversed(ltk)]));
+          await host.command(OPCODE.LE_ENABLE_ENCRYPTION, Buffer.concat([key, reversed(ltk)])).catch(notEncrypted);
         },
-        disconnect: () => peripheral.disconnect(),
+        disconnect: () => host.disconnect(handle),
       },
       options.security ?? ONLY_WHEN_WANTED,
     );
@@ -370,7 +396,7 @@ class NobleRadio implements Radio {
     };
     const backend: LinkBackend = {
       facts: () => {
-        const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs, intervalChanges } = state;
+        const { mtu, phy, dataLength, intervalMs, supervisionTimeoutMs, intervalChanges, supervisionChanges } = state;
         return {
           mtu,
           phy,
@@ -378,6 +404,7 @@ class NobleRadio implements Radio {
           intervalMs,
           supervisionTimeoutMs,
           intervalChanges,
+          supervisionChanges,
           security: security.state,
         };
       },
@@ -405,14 +432,10 @@ class NobleRadio implements Radio {
         };
         return host.listen(handle, valueHandle(characteristic), guarded);
       },
-      rssi: async () => {
-        const result = await host.command(OPCODE.READ_RSSI, Buffer.of(handle & 0xff, handle >> 8));
-        const rssi = result.readInt8(3);
-        return rssi === 127 ? null : rssi;
-      },
+      rssi: () => host.rssi(handle),
       expectRestart: () => host.shortenSupervision(handle),
       secure: () => security.secure(),
-      disconnect: () => peripheral.disconnect(),
+      disconnect: () => host.disconnect(handle),
       abandon: () => host.abandon(handle),
     };
     const link = new NobleLink(peripheral, backend, this.#clock);
@@ -428,13 +451,10 @@ class NobleRadio implements Radio {
   /** noble says `connected` before the MTU exchange has ended; and what is to be encrypted is encrypted before it is used. */
   async #settled(link: NobleLink, handle: number, { security, signal }: ConnectOptions): Promise<void> {
     const settled = this.#host.link(handle)?.mtuSettled ?? Promise.resolve();
-    const over = link.ended.then((reason): never => {
-      throw reason;
-    });
     const onTimeout = () => new StationError('ATT_TIMEOUT', 'MTU exchange', { retryable: true });
     try {
-      await deadline(this.#clock, MTU_TIMEOUT_MS, Promise.race([settled, over]), onTimeout, signal);
-      if (security?.required) await Promise.race([this.#securities.get(handle)?.secure(), over]);
+      await deadline(this.#clock, MTU_TIMEOUT_MS, link.during(settled), onTimeout, signal);
+      if (security?.required) await link.during(this.#securities.get(handle)?.secure() ?? Promise.resolve());
     } catch (error) {
       await link.disconnect();
       throw error;
@@ -445,7 +465,7 @@ class NobleRadio implements Radio {
   #purgeRegularly(): void {
     this.#cancelPurge = this.#clock.after(FORGET_AFTER_MS, () => {
       this.#purge();
-      if (!this.#over) this.#purgeRegularly();
+      if (!this.#life.over) this.#purgeRegularly();
     });
   }
 
@@ -475,6 +495,12 @@ class NobleRadio implements Radio {
       }
     }
   }
+}
+
+/** A controller that will not encrypt fails the link, not the radio. */
+function notEncrypted(error: unknown): never {
+  if (!(error instanceof StationError) || error.code !== 'RADIO_REFUSED') throw error;
+  throw new StationError('ENCRYPTION_FAILED', error.detail, { cause: error, retryable: true });
 }
 
 /** noble hangs a SIGINT handler that exits the process, and an exit handler, on every instance; the station ends its radios itself. */
