@@ -197,7 +197,7 @@ export const commands = {
       outcome: z.enum(outcomes).optional(),
       hash: z
         .string()
-        .regex(/^[0-9a-f]{1,64}$/i)
+        .regex(/^[0-9a-f]{1,128}$/i)
         .optional(),
       from: day.optional(),
       to: day.optional(),

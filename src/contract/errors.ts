@@ -13,26 +13,58 @@ export const sentences = {
   // firmware
   FIRMWARE_UNKNOWN_FORMAT:
     'This is no firmware package the station knows (MCUboot image, dfu_application.zip, Intel HEX).',
+  FIRMWARE_EMPTY: 'The firmware file is empty. Fetch it again.',
+  FIRMWARE_IS_WEB_PAGE: 'This is a web page that was saved under the name of a firmware. Download the firmware itself.',
   FIRMWARE_TOO_LARGE: 'The firmware file is larger than any device could hold. Check that it is the right file.',
+  FIRMWARE_SEVERAL_IMAGES:
+    'The file holds more than one image, and it does not say which of them is meant. Give the one that is to be installed, or a dfu_application.zip.',
+  FIRMWARE_IS_FLASH_DUMP:
+    'The file holds an image, but not at its beginning: it was read out of a flash. Use the signed image of the build.',
+  FIRMWARE_INDEX_UNKNOWN:
+    "This is an image of an nRF5340's network core, and nothing says that it goes there. Use the dfu_application.zip of the build.",
+  FIRMWARE_ENCRYPTED:
+    'The firmware is encrypted: its hash and signature cannot be checked here. Where that is right, the product profile says firmware: {encrypted: allow}.',
+  FIRMWARE_DIRECT_XIP:
+    'The package has images that are each built to run in one slot (direct-XIP). This protocol does not tell which slot runs: it cannot be used here.',
+  FIRMWARE_FOR_OTHER_HARDWARE: 'The firmware was built for other hardware than the product. Choose the right package.',
   IMAGE_TRUNCATED: 'The MCUboot image ends before its header says. Fetch the file again.',
   IMAGE_BAD_MAGIC: 'The file does not begin with an MCUboot image header. Use the signed image, not the raw binary.',
   IMAGE_TLV_INVALID: "The MCUboot image's trailer (TLV area) is damaged. Build or fetch the file again.",
-  IMAGE_HASH_MISSING: 'The MCUboot image carries no SHA-256. Sign it with imgtool.',
-  IMAGE_HASH_INVALID: "The image's content does not match its SHA-256. The file is damaged: fetch it again.",
+  IMAGE_HASH_MISSING: 'The MCUboot image carries no hash (SHA-256, SHA-384 or SHA-512). Sign it with imgtool.',
+  IMAGE_HASH_TWICE:
+    'The MCUboot image carries more than one hash: which one a device would list is not known. Sign it again.',
+  IMAGE_HASH_INVALID: "The image's content does not match its hash. The file is damaged: fetch it again.",
+  IMAGE_ENCRYPTED_IN_CLEAR:
+    'The image says that it is encrypted, but it is not (imgtool --clear): a bootloader would spoil it. Use the encrypted one for updates.',
+  IMAGE_DECOMPRESSED_HASH_MISSING:
+    'The image is compressed and does not say what hash it runs under: what starts could not be proven. Sign it again with imgtool.',
   IMAGE_SIGNATURE_MISSING: 'A public key was given but the image carries no signature of that kind.',
   IMAGE_SIGNATURE_INVALID:
     'The signature does not hold for this public key. The image was signed with another key or changed.',
   IMAGE_KEY_MISMATCH: 'The image names another public key (key hash) than the one given.',
-  PUBLIC_KEY_INVALID: 'The public key is not a PEM file with an ECDSA P-256, RSA or Ed25519 key.',
+  PUBLIC_KEY_INVALID:
+    'The public key is not a PEM file with an RSA (2048 or 3072), ECDSA (P-224, P-256 or P-384) or Ed25519 key.',
   ZIP_DAMAGED: 'The zip archive is damaged. Fetch the file again.',
   ZIP_BAD_CRC: 'A file in the zip archive does not match its checksum. Fetch the archive again.',
   ZIP_TOO_LARGE: 'The zip archive unpacks to more than any device could hold. It is refused.',
   MANIFEST_MISSING: 'The zip archive has no manifest.json. Use the dfu_application.zip that the build made.',
   MANIFEST_INVALID: 'The manifest.json of the archive is not usable.',
+  MANIFEST_VERSION_UNKNOWN: 'The manifest.json is of a format that the station does not know. Update the station.',
+  MANIFEST_KIND_UNKNOWN:
+    'The manifest.json names a kind of file that the station does not know. Use a dfu_application.zip.',
+  MANIFEST_INDEX_UNKNOWN:
+    'The manifest.json does not say in a way that is understood which image a file is for. Give each file its image_index.',
+  MANIFEST_CONTRADICTS:
+    'The manifest.json says something else of a file than the file itself. Build the archive again: one of them is not the right one.',
   MANIFEST_FILE_MISSING: 'The manifest names a file that is not in the archive.',
   MANIFEST_PATH_UNSAFE: 'The manifest names a path outside the archive. It is refused.',
+  PACKAGE_SUIT:
+    'This is a SUIT envelope. The station updates devices that start with MCUboot: use the dfu_application.zip of such a build.',
+  PACKAGE_NORDIC_DFU:
+    "This is a package for Nordic's Secure or Legacy DFU bootloader (nRF5 SDK). The station updates devices with an SMP server or FUS: use nrfutil for this one.",
+  PACKAGE_BOOTLOADER:
+    'This is an update of the bootloader (MCUboot, s0 and s1), not of the application. Use the dfu_application.zip.',
   HEX_INVALID: 'The Intel HEX file is damaged. Build or fetch it again.',
-  FIRMWARE_FOR_OTHER_HARDWARE: 'The firmware was built for other hardware than the product. Choose the right package.',
 
   // radio and link
   NO_RADIO: 'No radio is available. Plug in an adapter or name one with --radio; dfu-station doctor explains.',

@@ -81,6 +81,8 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  * - `bond`: `none` pairs afresh on each link and leaves nothing behind; `keep` bonds for good; `remove-after` bonds for the attempt and
  *   has the device forget it at its end (Bond Management Service).
  * - `lostBond`: what happens to a bonded device that has lost its key.
+ * - `hardware`: the board or SoC as the build names it (`nrf5340dk`, `omi`); a package that names another one is refused.
+ * - `firmware.encrypted: allow` accepts encrypted images, whose hash and signature cannot be checked before the upload.
  * - `batteryMin` percent, asked before anything is erased; `rssiMin` dBm.
  */
 const productShape = z.strictObject({
@@ -88,6 +90,7 @@ const productShape = z.strictObject({
   protocol: z.enum(['smp', 'fus']),
   fus: fusSettings.optional(),
   hardware: z.string().min(1).optional(),
+  firmware: z.strictObject({ encrypted: z.enum(['refuse', 'allow']) }).optional(),
   discover: z.strictObject({ service: uuid.optional(), namePrefix: z.string().min(1).optional() }).prefault({}),
   identity: z
     .strictObject({

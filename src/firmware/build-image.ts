@@ -46,17 +46,20 @@ export function buildImage(recipe: ImageRecipe): Buffer {
 
 function signatureTlvs(region: Buffer, digest: Buffer, key: KeyObject): { type: number; value: Uint8Array }[] {
   const publicKey = createPublicKey(key);
-  const keyHash = { type: TLV.KEY_HASH, value: Buffer.from(publicKeyHash(publicKey), 'hex') };
+  const keyHash = { type: TLV.KEY_HASH, value: Buffer.from(publicKeyHash(publicKey, 'sha256'), 'hex') };
   switch (signatureKindOf(publicKey)) {
     case 'ecdsa-p256':
       return [keyHash, { type: TLV.ECDSA_SIGNATURE, value: sign('sha256', region, { key, dsaEncoding: 'der' }) }];
     case 'ed25519':
       return [keyHash, { type: TLV.ED25519, value: sign(null, digest, key) }];
-    case 'rsa-pss': {
+    case 'rsa-2048':
+    case 'rsa-3072': {
       const padding = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
       const value = sign('sha256', region, { key, ...padding });
       return [keyHash, { type: value.length > 256 ? TLV.RSA3072_PSS : TLV.RSA2048_PSS, value }];
     }
+    default:
+      throw new TypeError('no key of a kind that is built with');
   }
 }
 

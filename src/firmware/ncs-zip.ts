@@ -1,26 +1,16 @@
 import { configure, type Entry, ERR_INVALID_CRC32, type FileEntry, Uint8ArrayReader, ZipReader } from '@zip.js/zip.js';
-import { z } from 'zod';
 import { StationError } from '../contract/errors.ts';
+import { type ManifestFile, readManifest } from './dfu-manifest.ts';
 import type { UnpackedFirmware } from './firmware-package.ts';
+import {
+  compareVersions,
+  formatVersion,
+  IMAGE_HEADER_BYTES,
+  looksLikeMcubootImage,
+  readVersion,
+} from './mcuboot-image.ts';
 
 configure({ useWebWorkers: false });
-
-const numeric = z.union([z.int().min(0), z.string().regex(/^\d+$/).transform(Number)]);
-
-/** The manifest of nRF Connect SDK's `dfu_application.zip` (`scripts/bootloader/generate_zip.py`); unknown keys are left alone. */
-const manifestSchema = z.looseObject({
-  files: z
-    .array(
-      z.looseObject({
-        file: z.string().min(1),
-        image_index: numeric.default(0),
-        board: z.string().optional(),
-        soc: z.string().optional(),
-      }),
-    )
-    .min(1)
-    .max(16),
-});
 
 /** Whether the bytes begin like a zip archive (APPNOTE 4.3.7). */
 export function looksLikeZip(file: Buffer): boolean {
@@ -28,9 +18,9 @@ export function looksLikeZip(file: Buffer): boolean {
 }
 
 /**
- * Unpacks a `dfu_application.zip`, at most `maxBytes` in all.
- * @throws StationError ZIP_DAMAGED, ZIP_BAD_CRC, ZIP_TOO_LARGE, MANIFEST_MISSING, MANIFEST_INVALID, MANIFEST_FILE_MISSING,
- * MANIFEST_PATH_UNSAFE
+ * Unpacks a `dfu_application.zip`, at most `maxBytes` in all. The manifest lies at its root or in a folder with the files.
+ * @throws StationError ZIP_DAMAGED, ZIP_BAD_CRC, ZIP_TOO_LARGE, MANIFEST_MISSING, MANIFEST_FILE_MISSING, MANIFEST_PATH_UNSAFE,
+ * MANIFEST_CONTRADICTS, PACKAGE_SUIT, and what `readManifest` throws
  */
 export async function readNcsZip(file: Buffer, maxBytes: number): Promise<UnpackedFirmware> {
   const reader = new ZipReader(new Uint8ArrayReader(file), { checkCrc32: true });
@@ -42,42 +32,63 @@ export async function readNcsZip(file: Buffer, maxBytes: number): Promise<Unpack
     if (declared > maxBytes || entries.length > 1000) {
       throw new StationError('ZIP_TOO_LARGE', `${entries.length} entries, ${declared} bytes`);
     }
+    const files = new Map<string, FileEntry>();
+    for (const entry of entries) {
+      if (entry.directory) continue;
+      if (files.has(pathOf(entry))) throw new StationError('ZIP_DAMAGED', `two files are called ${pathOf(entry)}`);
+      files.set(pathOf(entry), entry);
+    }
     const budget = { bytes: maxBytes };
-    const manifestEntry = find(entries, 'manifest.json');
-    if (!manifestEntry) throw new StationError('MANIFEST_MISSING');
-    const manifest = parseManifest(await extract(manifestEntry, budget));
+    const { folder, entry: manifest } = findManifest(files);
     const parts = [];
-    for (const item of manifest.files) {
+    const listed = readManifest(await extract(manifest, budget));
+    for (const item of listed) {
       if (isUnsafe(item.file)) throw new StationError('MANIFEST_PATH_UNSAFE', item.file);
-      const entry = find(entries, item.file);
+      const entry = files.get(folder + item.file);
       if (!entry) throw new StationError('MANIFEST_FILE_MISSING', item.file);
-      parts.push({ index: item.image_index, bytes: await extract(entry, budget) });
+      const bytes = await extract(entry, budget);
+      refuseContradiction(item, bytes);
+      parts.push({ index: item.index, slot: item.slot, bytes });
     }
-    if (new Set(parts.map((part) => part.index)).size !== parts.length) {
-      throw new StationError('MANIFEST_INVALID', 'two files for one image_index');
-    }
-    const first = manifest.files[0];
-    return { format: 'ncs-zip', hardware: first?.board ?? first?.soc ?? null, parts };
+    const hardware = listed.map((item) => item.hardware).filter(({ board, soc }) => board !== null || soc !== null);
+    return { format: 'ncs-zip', hardware, parts, leftOut: [] };
   } finally {
     await reader.close();
   }
 }
 
-function parseManifest(bytes: Buffer): z.infer<typeof manifestSchema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch (error) {
-    throw new StationError('MANIFEST_INVALID', message(error), { cause: error });
+/** Some programs write backslashes. */
+const pathOf = (entry: Entry) => entry.filename.replaceAll('\\', '/');
+
+const MANIFEST = 'manifest.json';
+
+function findManifest(files: ReadonlyMap<string, FileEntry>): { folder: string; entry: FileEntry } {
+  const paths = [...files.keys()].filter((path) => !path.startsWith('__MACOSX/'));
+  const manifests = paths.filter((path) => path === MANIFEST || path.endsWith(`/${MANIFEST}`));
+  const path = manifests.includes(MANIFEST) ? MANIFEST : manifests[0];
+  const entry = path === undefined ? undefined : files.get(path);
+  if (path === undefined || !entry) {
+    const suit = paths.find((each) => /\.suit$/i.test(each));
+    throw suit ? new StationError('PACKAGE_SUIT', suit) : new StationError('MANIFEST_MISSING');
   }
-  const parsed = manifestSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new StationError('MANIFEST_INVALID', `${issue?.path.join('.')}: ${issue?.message}`);
+  if (path !== MANIFEST && manifests.length > 1) {
+    throw new StationError('MANIFEST_INVALID', `more than one: ${manifests.slice(0, 4).join(', ')}`);
+  }
+  return { folder: path.slice(0, -MANIFEST.length), entry };
 }
 
-function find(entries: Entry[], name: string): FileEntry | undefined {
-  return entries.find((entry): entry is FileEntry => !entry.directory && entry.filename === name);
+/** Size and version of a file are in the manifest and in the file: where they differ, one of the two is not the right one. */
+function refuseContradiction({ file, bytes: size, version }: ManifestFile, bytes: Buffer): void {
+  if (size !== null && size !== bytes.length) {
+    throw new StationError('MANIFEST_CONTRADICTS', `${file}: size ${size}, it has ${bytes.length} bytes`);
+  }
+  if (!version || !looksLikeMcubootImage(bytes) || bytes.length < IMAGE_HEADER_BYTES) return;
+  const found = readVersion(bytes, 20);
+  const same = compareVersions({ ...version, build: version.build ?? found.build }, found) === 0;
+  if (!same) {
+    const said = formatVersion({ ...version, build: version.build ?? 0 });
+    throw new StationError('MANIFEST_CONTRADICTS', `${file}: version ${said}, it has ${formatVersion(found)}`);
+  }
 }
 
 function isUnsafe(path: string): boolean {

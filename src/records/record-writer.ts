@@ -6,6 +6,7 @@ import type { ImageSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { LinkRecord, OrderAnomaly, OrderVerdict, Outcome, SlotRecord, StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import { hardwareLabel } from '../firmware/hardware.ts';
 import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, FramePacker } from './frame-log.ts';
@@ -203,7 +204,7 @@ export class RecordWriter {
       firmware.sha256,
       firmware.fileName,
       firmware.format,
-      firmware.hardware,
+      hardwareLabel(firmware.hardware),
       firmware.signature,
       this.#now(),
       firmware.file,

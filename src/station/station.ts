@@ -4,6 +4,7 @@ import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import type { JobFile } from '../contract/job-file.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import { hardwareLabel, hardwareMatches } from '../firmware/hardware.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
 import { fusDriver } from '../protocols/fus/fus-driver.ts';
 import { smpDriver } from '../protocols/smp/smp-driver.ts';
@@ -46,7 +47,7 @@ export class Station {
 
   /**
    * Runs a job to its end; the signal stops it. Every attempt is on record when its end is announced.
-   * @throws StationError NO_RADIO, FIRMWARE_FOR_OTHER_HARDWARE, or why the records cannot be written
+   * @throws StationError NO_RADIO, as checkOrder, or why the records cannot be written
    */
   async run(order: StationJob, signal: AbortSignal, emit: (event: JobEvent) => void): Promise<JobSummary> {
     const { radios, records, clock, practice, appVersion } = this.#parts;
@@ -83,10 +84,17 @@ export class Station {
   }
 }
 
-/** What can be said of a job before any radio is used. @throws StationError FIRMWARE_FOR_OTHER_HARDWARE */
+/** What can be said of a job before any radio is used. @throws StationError FIRMWARE_FOR_OTHER_HARDWARE, FIRMWARE_ENCRYPTED, FIRMWARE_DIRECT_XIP */
 export function checkOrder(profile: ProductProfile, firmware: FirmwarePackage): void {
-  const { hardware } = firmware;
-  if (profile.hardware && hardware && !hardware.toLowerCase().startsWith(profile.hardware.toLowerCase())) {
-    throw new StationError('FIRMWARE_FOR_OTHER_HARDWARE', `${hardware}, the product is ${profile.hardware}`);
+  const { hardware: product } = profile;
+  const other = product === undefined ? undefined : firmware.hardware.find((file) => !hardwareMatches(product, file));
+  if (other) {
+    const detail = `image ${other.image}: ${hardwareLabel([other])}, the product is ${product}`;
+    throw new StationError('FIRMWARE_FOR_OTHER_HARDWARE', detail);
   }
+  const encrypted = firmware.images.find(({ image }) => image.encrypted);
+  if (encrypted && profile.firmware?.encrypted !== 'allow') {
+    throw new StationError('FIRMWARE_ENCRYPTED', `image ${encrypted.index}`);
+  }
+  if (firmware.images.some(({ slot }) => slot !== null)) throw new StationError('FIRMWARE_DIRECT_XIP');
 }

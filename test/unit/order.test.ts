@@ -10,7 +10,10 @@ const profile = (more: object) => productFile.parse({ product: 'p', protocol: 's
 
 describe('an order', () => {
   test('for other hardware than the product is refused before any radio is used', async () => {
-    const firmware = { ...(await testFirmware(100)), hardware: 'nrf52840dk/nrf52840' };
+    const firmware = {
+      ...(await testFirmware(100)),
+      hardware: [{ image: 0, board: 'nrf52840dk/nrf52840', soc: 'nrf52840' }],
+    };
     checkOrder(profile({ hardware: 'nrf52840dk' }), firmware);
     expect(() => checkOrder(profile({ hardware: 'nrf5340dk' }), firmware)).toThrow(
       expect.objectContaining({ code: 'FIRMWARE_FOR_OTHER_HARDWARE' }),
