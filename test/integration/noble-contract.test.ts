@@ -774,7 +774,7 @@ describe('row 25: a device that pairs by LE Secure Connections only', () => {
     const security = new DeviceSecurity(description!, device.host, new Faults([]), () => undefined);
     security.boot(device.address);
     device.start({
-      services: offering({}).services.map((service) => ({ ...service, permitted: security.permitted })),
+      services: offering({}).services.map((service) => ({ ...service, refuses: security.refuses })),
       ...security.setup(),
       onConnected: (peer) => security.connected(peer),
     });
