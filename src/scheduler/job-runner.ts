@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { JobEvent, JobSummary, UnitSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
@@ -11,6 +11,7 @@ import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
 import { intervalFor, MOST_LINKS, QUESTIONS_INTERVAL_MS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import { type PlannedInterval, RadioPool } from './radio-pool.ts';
+import { RestartTimes } from './restart-times.ts';
 import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
 
@@ -97,6 +98,7 @@ class JobRun {
   readonly #emit: (event: JobEvent) => void;
   readonly #watch: AirWatch;
   readonly #pool: RadioPool;
+  readonly #restarts = new RestartTimes();
   /** Aborts when the operator stops the job, and when it cannot go on. */
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
@@ -116,9 +118,18 @@ class JobRun {
     this.#emit = emit;
     this.#pool = new RadioPool(
       () => this.#linksPlanned(),
-      ({ name }, load) => emit({ type: 'radio-load', radio: name, ...load }),
+      ({ name }, load) => {
+        emit({ type: 'radio-load', radio: name, ...load });
+        this.#watch.steer();
+      },
+      () => this.#watch.listen(),
     );
-    this.#watch = new AirWatch(order.profile, clock, () => this.#pool.serve());
+    this.#watch = new AirWatch(
+      order.profile,
+      clock,
+      () => this.#pool.serve(),
+      (radio) => this.#pool.isBusy(radio),
+    );
     const stop = () => this.#stop.abort(new StationError('STOPPED'));
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
@@ -163,7 +174,7 @@ class JobRun {
   #attend(radio: Radio): void {
     this.#cancelPatience();
     this.#pool.add(radio);
-    this.#watch.listen(radio);
+    this.#watch.add(radio);
     void radio.ended.then((reason) => {
       if (this.#over) return;
       this.#watch.forget(radio);
@@ -186,7 +197,7 @@ class JobRun {
     const wanted = units?.length ?? expected;
     try {
       await this.#watch.until(() => (this.#allHeard(wanted) ? true : null), findTimeoutMs, this.#stop.signal);
-      await sleep(this.#clock, DUPLICATE_WATCH_MS, this.#stop.signal);
+      await this.#watch.until(() => null, DUPLICATE_WATCH_MS, this.#stop.signal);
       const { profile, practice, quarantined } = this.#order;
       const held = practice ? new Map<string, string>() : quarantined;
       const selection = selectUnits(await this.#identify(), { profile, units, wanted, quarantined: held });
@@ -350,6 +361,7 @@ class JobRun {
       watch: this.#watch,
       pool: this.#pool,
       intervalMs: (questions) => this.#intervalMs(questions),
+      restarts: this.#restarts,
       bonds,
       signal: this.#stop.signal,
       emit: this.#emit,

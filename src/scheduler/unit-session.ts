@@ -16,11 +16,14 @@ import { extractSerial } from './identity.ts';
 import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import type { Candidate, LinkPlace, PlannedInterval, RadioPool } from './radio-pool.ts';
 import { type FrameRecord, RecordedLink } from './recorded-link.ts';
+import type { RestartTimes } from './restart-times.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 /** A radio that has not heard the unit for this long is not the one to connect through. */
 const HEARD_RECENTLY_MS = 10_000;
+/** A unit that was last heard this long ago is listened for again before it is connected to. */
+const HEARD_STALE_MS = 20_000;
 /** Two devices heard within this time are two devices, not one under a new address. */
 const HEARD_TOGETHER_MS = 2_000;
 const CONNECT_TRIES = 3;
@@ -58,6 +61,8 @@ export interface SessionSetting {
   readonly pool: RadioPool;
   /** The connection interval that suits what the radios carry now; `questions` when only a few are to be asked. */
   readonly intervalMs: (questions: boolean) => PlannedInterval;
+  /** How long the job's units are gone when they restart. */
+  readonly restarts: RestartTimes;
   /** Where bonds are kept for good. */
   readonly bonds: BondStore;
   readonly signal: AbortSignal;
@@ -92,6 +97,8 @@ export class UnitSession {
   #connects = 0;
   /** The unit was told to restart: that its link ends is no failure. */
   #restarting = false;
+  /** It has not been heard since it was told to. */
+  #gone = false;
   /** It has restarted after its upload: what is left are questions. */
   #restarted = false;
   readonly #uploads: UploadFigures[] = [];
@@ -295,6 +302,7 @@ export class UnitSession {
     emit({ type: 'step', unit: this.#unit.serial, step: name });
     const startedMs = clock.now();
     this.#restarting = name === 'reset';
+    if (name === 'reset') this.#gone = true;
     if (name === 'reset' || name === 'upload') this.#restarted = name === 'reset';
     try {
       const value = await work();
@@ -315,7 +323,11 @@ export class UnitSession {
         return await this.#connectOnce(Math.max(until - clock.now(), 0));
       } catch (error) {
         const full = error instanceof StationError && error.code === 'RADIO_FULL';
-        if (!full) this.#place?.failed();
+        if (!full) {
+          this.#place?.failed();
+          // What was heard before led nowhere: it is listened for anew.
+          this.#unit.heardSinceMs = clock.now();
+        }
         await this.#letGo();
         const again = error instanceof StationError && error.retryable && error.code !== 'UNIT_NOT_FOUND';
         if (full) attempt -= 1;
@@ -325,18 +337,23 @@ export class UnitSession {
   }
 
   async #connectOnce(withinMs: number): Promise<Link> {
-    const { clock, watch, pool, profile, signal, intervalMs, emit } = this.#setting;
+    const { clock, watch, pool, profile, signal, intervalMs, emit, restarts } = this.#setting;
     this.#bonded = null;
     let device: HeardDevice | null;
     do {
-      device = await watch.until(() => (this.#candidates().length > 0 ? this.#find() : null), withinMs, signal);
+      const absentMs = this.#gone ? restarts.absentMs : 0;
+      const heard = () => (this.#candidates().length > 0 ? this.#find() : null);
+      device = await watch.until(heard, withinMs, signal, absentMs);
       if (!device)
         throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
+      if (this.#gone) restarts.seen(clock.now() - this.#unit.heardSinceMs);
+      this.#gone = false;
       this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
       // No place: the radios that heard it are gone, and another has to.
     } while (!this.#place);
     const radio = this.#place.radio;
     this.#radio = radio;
+    await this.#hearAgain(radio, withinMs);
     // Its address may have changed while it waited for a place.
     const { address, heard } = this.#find() ?? device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
@@ -366,6 +383,19 @@ export class UnitSession {
     this.#recorded = recorded;
     if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
     return recorded;
+  }
+
+  /** A unit that has waited long for its place is listened for again: it may be gone, or have another address. @throws StationError UNIT_NOT_FOUND */
+  async #hearAgain(radio: Radio, withinMs: number): Promise<void> {
+    const { clock, watch, signal } = this.#setting;
+    const heardLately = () => {
+      const now = clock.now();
+      const device = this.#find();
+      const atMs = device?.heard.get(radio)?.atMs ?? Number.NEGATIVE_INFINITY;
+      return now - atMs < HEARD_STALE_MS ? device : null;
+    };
+    if (!(await watch.until(heardLately, withinMs, signal)))
+      throw new StationError('UNIT_NOT_FOUND', `${radio.name} does not hear it any more`, { retryable: true });
   }
 
   /** Asks for the signal strength now and then until the link is over. */

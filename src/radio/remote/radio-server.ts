@@ -48,12 +48,16 @@ export class RadioServer {
 
   #received(message: ToRadio): void {
     switch (message.type) {
-      case 'scan':
-        this.#stopScan?.();
-        this.#stopScan = message.on
-          ? this.#radio.scan((advertisement) => this.#send({ type: 'heard', advertisement }))
-          : null;
+      case 'scan': {
+        const { share } = message;
+        const stopBefore = this.#stopScan;
+        this.#stopScan =
+          share === null
+            ? null
+            : this.#radio.scan((advertisement) => this.#send({ type: 'heard', advertisement }), share);
+        stopBefore?.();
         return;
+      }
       case 'connect':
         return this.#answer(message.id, this.#connect(message.id, message.address, message.options));
       case 'abort':

@@ -71,7 +71,9 @@ class RemoteRadio implements Radio {
   readonly #asked = new Map<number, Asked>();
   readonly #links = new Map<number, RemoteLink>();
   readonly #bonds = new Map<number, BondStore>();
-  readonly #listeners = new Set<(advertisement: Advertisement) => void>();
+  readonly #listeners = new Map<(advertisement: Advertisement) => void, number>();
+  /** What the radio's process was told last. */
+  #share: number | null = null;
   #settleReady: { resolve: () => void; reject: (error: StationError) => void };
   #settleEnded: (reason: StationError | null) => void = () => undefined;
   #over: StationError | null = null;
@@ -100,13 +102,20 @@ class RemoteRadio implements Radio {
     this.#watch(READY_TIMEOUT_MS);
   }
 
-  scan(onAdvertisement: (advertisement: Advertisement) => void): () => void {
-    if (this.#listeners.size === 0) this.#send({ type: 'scan', on: true });
-    this.#listeners.add(onAdvertisement);
+  scan(onAdvertisement: (advertisement: Advertisement) => void, share = 1): () => void {
+    this.#listeners.set(onAdvertisement, share);
+    this.#steerScan();
     return () => {
-      if (this.#listeners.delete(onAdvertisement) && this.#listeners.size === 0)
-        this.#send({ type: 'scan', on: false });
+      this.#listeners.delete(onAdvertisement);
+      this.#steerScan();
     };
+  }
+
+  #steerScan(): void {
+    const share = this.#listeners.size > 0 ? Math.max(...this.#listeners.values()) : null;
+    if (share === this.#share) return;
+    this.#share = share;
+    this.#send({ type: 'scan', share });
   }
 
   async connect(address: string, { signal, security, ...options }: ConnectOptions): Promise<Link> {
@@ -175,7 +184,7 @@ class RemoteRadio implements Radio {
           ...message.advertisement,
           manufacturerData: manufacturerData && asBuffer(manufacturerData),
         };
-        for (const listener of this.#listeners) listener(advertisement);
+        for (const listener of this.#listeners.keys()) listener(advertisement);
         return;
       }
       case 'answer':
