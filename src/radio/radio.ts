@@ -143,7 +143,7 @@ export interface LinkEvidence {
   mark(): void;
   /** Null when it is lost with the process that it was taken in. */
   content(): Promise<CaptureContent | null>;
-  /** Nobody asks for it any more. */
+  /** Nobody asks for it any more. Whoever made the link says so in the end; until then all of it is kept. */
   release(): void;
 }
 

@@ -5,7 +5,7 @@ import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
 import type { BondStore, Radio } from '../radio/radio.ts';
-import type { RadioShelf } from '../radio/radio-shelf.ts';
+import { onRadioEnded, type RadioShelf } from '../radio/radio-shelf.ts';
 import type { JobWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
@@ -103,6 +103,7 @@ class JobRun {
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
   #cancelPatience: () => void = () => undefined;
+  readonly #stopAttending: (() => void)[] = [];
   /** Units that are upgraded together. */
   #together = 1;
   /** The job has ended: what becomes of the radios does not matter any more. */
@@ -160,6 +161,7 @@ class JobRun {
     } finally {
       this.#over = true;
       stopAttending();
+      for (const stop of this.#stopAttending) stop();
       this.#cancelPatience();
       this.#watch.stop();
     }
@@ -175,13 +177,14 @@ class JobRun {
     this.#cancelPatience();
     this.#pool.add(radio);
     this.#watch.add(radio);
-    void radio.ended.then((reason) => {
+    const stop = onRadioEnded(radio, (reason) => {
       if (this.#over) return;
       this.#watch.forget(radio);
       this.#pool.remove(radio);
       if (reason) this.#emit({ type: 'radio-lost', radio: radio.name, detail: reason.detail });
       if (this.#pool.radios.length === 0) this.#withoutRadio(reason ?? new StationError('RADIO_LOST'));
     });
+    this.#stopAttending.push(stop);
   }
 
   /** Without any radio the job ends; where somebody brings lost ones back, it waits a while for that. */
@@ -247,6 +250,7 @@ class JobRun {
         return extractSerial(this.#order.profile, value.toString('utf8'));
       } finally {
         await link.disconnect();
+        link.evidence?.release();
       }
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;

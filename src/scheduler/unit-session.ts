@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts';
+import { type Clock, sleep } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { ImageSummary, JobEvent } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
@@ -27,6 +27,9 @@ const HEARD_STALE_MS = 20_000;
 /** Two devices heard within this time are two devices, not one under a new address. */
 const HEARD_TOGETHER_MS = 2_000;
 const CONNECT_TRIES = 3;
+/** What made a try fail is rarely over at once: before the next one, and four times as long before the one after. */
+const BACK_OFF_MS = 250;
+const BACK_OFF_FACTOR = 4;
 /** Values of one link beyond which its order is not argued about any more. */
 const MAX_SEEN = 200_000;
 const SIGNAL_EVERY_MS = 1000;
@@ -332,6 +335,10 @@ export class UnitSession {
         const again = error instanceof StationError && error.retryable && error.code !== 'UNIT_NOT_FOUND';
         if (full) attempt -= 1;
         else if (!again || attempt >= CONNECT_TRIES || clock.now() >= until) throw error;
+        else {
+          const pauseMs = BACK_OFF_MS * BACK_OFF_FACTOR ** (attempt - 1);
+          await sleep(clock, Math.min(pauseMs, Math.max(0, until - clock.now())), this.#setting.signal);
+        }
       }
     }
   }
@@ -344,8 +351,7 @@ export class UnitSession {
       const absentMs = this.#gone ? restarts.absentMs : 0;
       const heard = () => (this.#candidates().length > 0 ? this.#find() : null);
       device = await watch.until(heard, withinMs, signal, absentMs);
-      if (!device)
-        throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
+      if (!device) throw this.#notHeard(withinMs);
       if (this.#gone) restarts.seen(clock.now() - this.#unit.heardSinceMs);
       this.#gone = false;
       this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
@@ -385,7 +391,7 @@ export class UnitSession {
     return recorded;
   }
 
-  /** A unit that has waited long for its place is listened for again: it may be gone, or have another address. @throws StationError UNIT_NOT_FOUND */
+  /** A unit that has waited long for its place is listened for again: it may be gone, or have another address. @throws StationError UNIT_NOT_FOUND, RADIO_LOST */
   async #hearAgain(radio: Radio, withinMs: number): Promise<void> {
     const { clock, watch, signal } = this.#setting;
     const heardLately = () => {
@@ -394,8 +400,15 @@ export class UnitSession {
       const atMs = device?.heard.get(radio)?.atMs ?? Number.NEGATIVE_INFINITY;
       return now - atMs < HEARD_STALE_MS ? device : null;
     };
-    if (!(await watch.until(heardLately, withinMs, signal)))
-      throw new StationError('UNIT_NOT_FOUND', `${radio.name} does not hear it any more`, { retryable: true });
+    if (!(await watch.until(heardLately, withinMs, signal))) throw this.#notHeard(withinMs);
+  }
+
+  /** That a unit is not heard says nothing of it when the radio that it was on is gone, or all are. */
+  #notHeard(withinMs: number): StationError {
+    const { radios } = this.#setting.pool;
+    const lost = radios.length === 0 || (this.#radio !== null && !radios.includes(this.#radio));
+    const detail = lost ? (this.#radio?.name ?? '') : `not heard for ${Math.round(withinMs / 1000)} s`;
+    return new StationError(lost ? 'RADIO_LOST' : 'UNIT_NOT_FOUND', detail, { retryable: true });
   }
 
   /** Asks for the signal strength now and then until the link is over. */
