@@ -13,6 +13,8 @@ export interface RecordedPdu {
   readonly fromCentral: boolean;
   /** Links are counted from 1. */
   readonly link: number;
+  /** The unit's address, as Connection Complete gives it, in hex. */
+  readonly peer: string;
   readonly cid: number;
   readonly payload: Buffer;
 }
@@ -25,7 +27,7 @@ export function recordedPdus(name: string): RecordedPdu[] {
   const file = readFileSync(join(FOLDER, `${name}.btsnoop`));
   const pdus: RecordedPdu[] = [];
   const gathering = new Map<string, Buffer>();
-  const links = new Map<number, number>();
+  const links = new Map<number, { link: number; peer: string }>();
   let linkCount = 0;
   for (let at = 16; at + 24 <= file.length; ) {
     const length = file.readUInt32BE(at + 4);
@@ -33,7 +35,10 @@ export function recordedPdus(name: string): RecordedPdu[] {
     const packet = file.subarray(at + 24, at + 24 + length);
     at += 24 + length;
     const connected = packet[0] === 4 && packet[1] === 0x3e && packet[3] === 0x01 && packet[4] === 0;
-    if (connected) links.set(packet.readUInt16LE(5), ++linkCount);
+    if (connected) {
+      const peer = Buffer.from(packet.subarray(9, 15)).reverse().toString('hex');
+      links.set(packet.readUInt16LE(5), { link: ++linkCount, peer });
+    }
     if (packet[0] !== 2) continue;
     const handle = packet.readUInt16LE(1) & 0x0fff;
     const continues = ((packet.readUInt16LE(1) >> 12) & 3) === 1;
@@ -44,7 +49,9 @@ export function recordedPdus(name: string): RecordedPdu[] {
     ]);
     gathering.set(key, bytes);
     if (bytes.length < 4 || bytes.length < 4 + bytes.readUInt16LE(0)) continue;
-    pdus.push({ fromCentral, link: links.get(handle) ?? 0, cid: bytes.readUInt16LE(2), payload: bytes.subarray(4) });
+    // A recorder can write an answer down before the event that it answers: whose it is is then not told.
+    const end = links.get(handle);
+    if (end) pdus.push({ fromCentral, ...end, cid: bytes.readUInt16LE(2), payload: bytes.subarray(4) });
   }
   return pdus;
 }
