@@ -20,7 +20,7 @@ import { compareWithLog, writeComparison } from './compare-command.ts';
 import { announcement, runDemo } from './demo-command.ts';
 import { examine } from './doctor-command.ts';
 import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
-import { attemptList, attemptText, frameJson } from './records-command.ts';
+import { attemptList, attemptText, frameJson, learntText } from './records-command.ts';
 import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
 import { RunDisplay } from './run-display.ts';
 import { type ServeOptions, serve } from './serve-command.ts';
@@ -206,6 +206,21 @@ records
       } else if (options.frames) {
         for (const frame of frames) sayJson(frameJson(frame, attempt.channels));
       } else say(attemptText(attempt, frames));
+    });
+  });
+
+records
+  .command('product')
+  .description('what units taught of a product: how its servers take frames, how long it erases and restarts')
+  .argument('<name>', 'the product as its profile names it')
+  .option('--practice')
+  .option('--data <dir>')
+  .option('--json')
+  .action((name: string, options: RecordsOptions) => {
+    withReader(options, (reader) => {
+      const learnt = reader.learnt(name);
+      if (options.json) for (const each of learnt) sayJson({ type: 'learnt', product: name, ...each });
+      else say(learntText(name, learnt));
     });
   });
 

@@ -1,4 +1,5 @@
 import { findingText } from '../contract/findings.ts';
+import type { LearntProduct } from '../contract/learnt.ts';
 import type { AttemptDetail, AttemptRow, LinkSecurity } from '../contract/records.ts';
 import { textTable } from '../diagnostics/text-table.ts';
 import type { Frame } from '../records/frame-log.ts';
@@ -79,10 +80,36 @@ export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): st
       ['seen', 'image', 'slot', 'version', 'hash', 'flags'],
       attempt.slots.map((slot) => [slot.seen, slot.image, slot.slot, slot.version, slot.hash.slice(0, 16), slot.flags]),
     ),
+    ...remarksText(attempt),
     ...orderText(attempt),
     frameText(attempt, frames),
   ];
   return sections.join('\n\n');
+}
+
+/** What there is to say beside steps and outcome. */
+function remarksText({ remarks }: AttemptDetail): string[] {
+  if (remarks.length === 0) return [];
+  const cells = remarks.map((remark) => [Number((remark.atMs / 1000).toFixed(3)), remark.code, findingText(remark)]);
+  return [textTable(['at s', 'remark', ''], cells)];
+}
+
+/** What units taught of a product, as a table. */
+export function learntText(product: string, learnt: readonly LearntProduct[]): string {
+  if (learnt.length === 0) return `Nothing has been learnt of ${product} yet.`;
+  const seconds = (ms: number | null) => (ms === null ? null : Number((ms / 1000).toFixed(1)));
+  return textTable(
+    ['firmware that ran', 'frames', 'window', 'erase s', 'restart s', 'units', 'last'],
+    learnt.map(({ running, facts, units, learntAt }) => [
+      running,
+      facts.frames,
+      facts.window,
+      seconds(facts.eraseMs),
+      seconds(facts.restartMs),
+      units,
+      learntAt,
+    ]),
+  );
 }
 
 /** What is known of the frames' order, where it was broken. */

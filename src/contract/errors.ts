@@ -169,18 +169,32 @@ export const sentences = {
   DEVICE_REJECTED_IMAGE: 'The device refused the image. Check that it is built for this hardware.',
   DEVICE_ERROR: 'The device reported an error.',
   DEVICE_BUSY: 'The device is busy or has an upgrade pending that a restart did not clear.',
-  DEVICE_FLASH_ERROR: "The device reported a fault of its flash. Replace the unit's board.",
+  DEVICE_FLASH_ERROR:
+    "The device reported, again and again, that its flash cannot be written. If it does so in the next attempt too, replace the unit's board.",
+  DEVICE_NOT_READY:
+    'The device answered, again and again, with an error that usually passes (no memory, busy). Restart it and try again; the detail has its own words.',
+  DEVICE_TOO_SLOW:
+    'The device takes the upload more slowly than the product profile allows (upgrade.leastBytesPerMinute). Restart it and try again.',
+  MTU_TOO_SMALL:
+    'The link carries too little in one write (MTU) for what the device must be told first. Try another radio, or build the device with a larger MTU.',
   IMAGE_TOO_LARGE: "The image does not fit the device's slot. Check that it is the right product.",
   IMAGE_SLOT_UNKNOWN: 'The device has no slot for an image that the package holds. Check that it is the right product.',
   IMAGE_HASH_MISMATCH: 'What arrived on the device is not the image that was sent. Its flash or its link is faulty.',
   MODE_REFUSED: 'The upgrade mode is not possible for this package on this device. Use mode: confirm.',
-  RESET_FAILED: 'The device did not restart when it was told to.',
+  RESET_FAILED:
+    'The device did not restart when it was told to. A new image that is pending in it starts at its next power-up: do not ship it as it is.',
   NOT_BACK_AFTER_RESET: 'The device did not come back after its restart in time. Check its power; do not ship it.',
   SWAP_REVERTED: 'The device ran the new image and fell back to the old one. The image does not work on this unit.',
   BOOTLOADER_REJECTED:
     "The device's bootloader did not start the new image. Its signature or hash does not hold on this unit.",
   NOT_CONFIRMED: 'The new image runs but could not be made permanent. It would be undone at the next restart.',
-  WRONG_IMAGE_RUNNING: 'The device runs neither the new image nor the one it had. Set it aside.',
+  WRONG_IMAGE_RUNNING: 'The device runs another image than it should. Set it aside.',
+  PROOF_MISSING:
+    'Nothing proves that the device runs the new image, and the product profile demands proof (proof.demand) or the device used to say. Do not ship it.',
+  UPLOAD_NOT_SENT:
+    'The device lists an image as complete that was never sent to it whole. Set it aside: what it says of itself cannot be relied on.',
+  VERSION_UNKNOWN:
+    'The version that the device runs cannot be read, so that it is not known whether this is a downgrade. The product profile decides: upgrade.unknownVersion.',
   RETRIES_EXHAUSTED: 'The unit failed as often as the product profile allows.',
   STOPPED: 'The operator stopped the job.',
   STATION_INTERRUPTED: 'The station was interrupted during this attempt. The unit is offered again.',

@@ -33,6 +33,22 @@ export const findings = {
     'In the air the values had the very order in which they came here: it was decided in the device, before its radio.',
   AIR_OTHER:
     'In the air the values had another order than they came here: it happened in this radio or on this host, or the captures are of different links.',
+
+  // what an attempt has to say beside its outcome
+  NO_UPLOAD_NEEDED: 'Image {image} lay complete in the second slot already: nothing was sent of it.',
+  SERVER_JOINS_NOTHING: 'The device does not join the writes of a frame: it was sent frames of one write.',
+  ERRORS_PASSED: 'The device answered an error {count} times that passed when it was asked again ({said}).',
+  PENDING_CLEARED:
+    'Image {image} {version} was pending in the second slot, and was cleared before anything was judged.',
+  TRIAL_ENDED:
+    'The device ran an image on trial that was not the one to install; it was restarted before anything was judged.',
+  STAYS_PENDING: 'Image {image} {version} stays pending in the device: it starts at the next power-up.',
+  VERSION_UNJUDGED:
+    'The version of image {image} that runs cannot be read ({said}): whether this is a downgrade was not judged.',
+  BYTES_NOT_SENT: 'The device counted {bytes} bytes of image {image} as received that were never sent to it.',
+  PROOF_READ: 'Image {image}: the device reports {said}, as expected.',
+  PROOF_UNREAD: 'Image {image}: what the product profile names as proof cannot be read ({said}).',
+  SLOT_CHOSEN: 'Slot {running} of image {image} runs: the file for slot {slot} was sent.',
 } as const;
 
 /** A finding's code. */

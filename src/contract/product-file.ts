@@ -54,6 +54,40 @@ export const fusSettings = z.strictObject({
 /** A FUS block after validation. */
 export type FusSettings = z.infer<typeof fusSettings>;
 
+const imageIndex = z.int().min(0).max(15);
+
+/**
+ * How the version is read that an image really runs, where the image list cannot say it: one of `characteristic` (read over GATT),
+ * `shell` (a command of SMP's shell group, by its words), `info` (SMP's "OS/Application information" with this format) and `entry` (the
+ * version of another entry of the image list).
+ *
+ * - `characteristic.format`: `text` (UTF-8), `version` (8 octets as in an MCUboot header: major, minor, revision u16, build u32, little
+ *   endian) or `hex`.
+ * - `pattern`: where in what is read the version stands: its first group, or its whole match.
+ * - `expected`: what it must be, with `{version}` (1.2.3, with a build number 1.2.3+4), `{major}`, `{minor}`, `{revision}`, `{build}` and
+ *   `{hash}` of the package's image.
+ */
+const imageProof = z
+  .strictObject({
+    image: imageIndex,
+    characteristic: z
+      .strictObject({ service: uuid, uuid, format: z.enum(['text', 'version', 'hex']).default('text') })
+      .optional(),
+    shell: z.array(z.string().min(1).max(100)).min(1).max(10).optional(),
+    info: z.string().min(1).max(20).optional(),
+    entry: z.strictObject({ image: imageIndex, slot: z.int().min(0).max(1).default(0) }).optional(),
+    pattern: regularExpression.optional(),
+    expected: z.string().min(1).max(200).default('{version}'),
+  })
+  .superRefine((proof, context) => {
+    const ways = (['characteristic', 'shell', 'info', 'entry'] as const).filter((way) => proof[way] !== undefined);
+    if (ways.length === 1) return;
+    const path = ways[1] === undefined ? [] : [ways[1]];
+    context.addIssue({ code: 'custom', path, message: 'wants one of characteristic, shell, info and entry' });
+  });
+/** How the version of one image is read, after validation. */
+export type ImageProof = z.infer<typeof imageProof>;
+
 /** Settings that exclude one another, with the key that is to be changed. */
 function fusConflict(fus: FusSettings): { path: string[]; message: string } | null {
   const uuids = [fus.control.uuid, fus.dataIn.uuid, fus.response.uuid, fus.dataOut.uuid];
@@ -76,6 +110,13 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  * - `upgrade.mode`: `test-and-confirm` boots the image on trial and confirms it after it has been read back, `confirm` makes it
  *   permanent before the reboot, `upload-only` leaves it in the second slot (STAGED).
  * - `upgrade.window`: SMP requests in flight; `auto` learns it from what the device takes.
+ * - `upgrade.frames`: whether an SMP frame may be longer than one write; `auto` begins with frames of one write and tries longer ones.
+ * - `upgrade.applicationImage`: the index of the image whose firmware answers; it must read back, and is activated last.
+ * - `upgrade.unknownVersion`: what becomes of a unit whose running version cannot be read while downgrades are not allowed.
+ * - `upgrade.leastBytesPerMinute`: an upload that gets on more slowly ends the attempt.
+ * - `upgrade.bytesNotSent`: what becomes of a unit that counts image bytes as received that were never sent to it.
+ * - `proof.images`: how running versions are read that the image list does not tell; `proof.demand`: an image that nothing proves to run
+ *   is a failure (PROOF_MISSING) in place of a good outcome with indirect proof.
  * - `capture`: whether the HCI capture of an attempt is kept: with failures and anomalies of order, always, or never.
  * - `security: just-works` encrypts each link before anything is asked of the device; with `none` it is encrypted when the device wants it.
  * - `bond`: `none` pairs afresh on each link and leaves nothing behind; `keep` bonds for good; `remove-after` bonds for the attempt and
@@ -123,7 +164,15 @@ const productShape = z.strictObject({
       window: z.union([z.literal('auto'), z.int().min(1).max(16)]).default('auto'),
       allowDowngrade: z.boolean().default(false),
       swapTimeoutS: z.number().min(1).max(600).default(60),
+      frames: z.enum(['auto', 'one-write', 'joined']).default('auto'),
+      applicationImage: imageIndex.default(0),
+      unknownVersion: z.enum(['refuse', 'allow']).default('refuse'),
+      leastBytesPerMinute: z.int().min(1).max(10_000_000).default(6000),
+      bytesNotSent: z.enum(['fail', 'flag']).default('fail'),
     })
+    .prefault({}),
+  proof: z
+    .strictObject({ images: z.array(imageProof).max(16).default([]), demand: z.boolean().default(false) })
     .prefault({}),
   capture: z.enum(['on-anomaly', 'always', 'never']).default('on-anomaly'),
   batteryMin: z.int().min(1).max(100).optional(),

@@ -48,6 +48,7 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'DEVICE_ERROR',
   'DEVICE_BUSY',
   'DEVICE_FLASH_ERROR',
+  'DEVICE_NOT_READY',
   'DEVICE_NONSENSE',
   'FRAME_ORDER',
   'IMAGE_TOO_LARGE',
@@ -60,6 +61,9 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'BOOTLOADER_REJECTED',
   'NOT_CONFIRMED',
   'WRONG_IMAGE_RUNNING',
+  'PROOF_MISSING',
+  'UPLOAD_NOT_SENT',
+  'VERSION_UNKNOWN',
 ]);
 
 /** The outcome that an error code stands for. */
@@ -190,6 +194,8 @@ export interface AttemptDetail extends AttemptRow {
     readonly detail: string | null;
   }[];
   readonly slots: readonly (SlotRecord & { readonly seen: string })[];
+  /** What there was to say beside steps and outcome, with the milliseconds since the attempt began. */
+  readonly remarks: readonly (Finding & { readonly atMs: number })[];
   readonly channels: readonly string[];
   readonly frameCount: number;
   readonly anomalies: readonly OrderAnomaly[];

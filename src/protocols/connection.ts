@@ -75,10 +75,12 @@ export class Connection<Client extends { readonly link: Link }> {
 
   /**
    * Waits until the device lets go of the link, after it was asked to restart if it does not do so by itself, and until it is back.
+   * Returns how long that took, in milliseconds.
    * @throws StationError RESET_FAILED, NOT_BACK_AFTER_RESET
    */
-  async restarted(ask: () => Promise<unknown> = async () => undefined): Promise<void> {
+  async restarted(ask: () => Promise<unknown> = async () => undefined): Promise<number> {
     const { clock, signal, profile, step } = this.#context;
+    const askedMs = clock.now();
     await step('reset', async () => {
       const { link } = this.client;
       link.expectRestart();
@@ -94,6 +96,7 @@ export class Connection<Client extends { readonly link: Link }> {
     const withinMs = profile.upgrade.swapTimeoutS * 1000;
     try {
       await this.connect('reconnect', withinMs);
+      return clock.now() - askedMs;
     } catch (error) {
       if (!(error instanceof StationError) || error.code !== 'UNIT_NOT_FOUND') throw error;
       throw new StationError('NOT_BACK_AFTER_RESET', `not heard for ${withinMs / 1000} s`, { cause: error });

@@ -1,4 +1,6 @@
 import type { Clock } from '../clock.ts';
+import type { Finding } from '../contract/findings.ts';
+import type { LearntFacts } from '../contract/learnt.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { OrderAnomaly, StepName } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
@@ -42,6 +44,8 @@ export interface UploadFigures {
   readonly image: number;
   readonly fromOffset: number;
   readonly sentBytes: number;
+  /** Bytes that the device counted as its own though they were neither sent to it nor there when the upload began. */
+  readonly unsentBytes: number;
   readonly resends: number;
   readonly window: number;
   readonly durationMs: number;
@@ -69,6 +73,12 @@ export interface UpgradeContext {
   anomaly(anomaly: OrderAnomaly): void;
   /** An upload ended, whole or broken off. */
   uploaded(figures: UploadFigures): void;
+  /** What earlier units taught that ran this firmware (as the driver names it: version and beginning of its hash). */
+  learnt(running: string): LearntFacts;
+  /** Something was learnt of it; null: what was known does not hold. */
+  learn(running: string, lesson: Partial<LearntFacts>): void;
+  /** Something that belongs on the record and is neither step nor failure. */
+  remark(finding: Finding): void;
 }
 
 /**

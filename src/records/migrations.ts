@@ -283,4 +283,29 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (own_address, identity_address)
   ) STRICT;
   `,
+  `
+  CREATE TABLE remark (
+    attempt INTEGER NOT NULL REFERENCES attempt,
+    number INTEGER NOT NULL,
+    at_ms REAL NOT NULL,
+    code TEXT NOT NULL,
+    values_json TEXT,
+    PRIMARY KEY (attempt, number)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER remark_stays BEFORE UPDATE ON remark BEGIN SELECT RAISE(ABORT, 'evidence cannot be changed'); END;
+  CREATE TRIGGER remark_is_kept BEFORE DELETE ON remark BEGIN SELECT RAISE(ABORT, 'evidence cannot be deleted'); END;
+  CREATE TRIGGER remark_of_open_attempt BEFORE INSERT ON remark
+    WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
+
+  CREATE TABLE lesson (
+    product TEXT NOT NULL,
+    running TEXT NOT NULL,
+    name TEXT NOT NULL CHECK (name IN ('frames', 'window', 'eraseMs', 'restartMs')),
+    value TEXT NOT NULL,
+    units INTEGER NOT NULL,
+    learnt_at TEXT NOT NULL,
+    PRIMARY KEY (product, running, name)
+  ) STRICT;
+  `,
 ];

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { inflateRawSync } from 'node:zlib';
 import type { Attachment } from '../contract/comparison.ts';
 import { StationError } from '../contract/errors.ts';
-import type { Finding } from '../contract/findings.ts';
+import type { Finding, FindingCode } from '../contract/findings.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
+import type { LearntProduct } from '../contract/learnt.ts';
 import type {
   AttemptDetail,
   AttemptRow,
@@ -15,6 +16,7 @@ import type {
 } from '../contract/records.ts';
 import { openForReading, type ReadableDatabase } from './database.ts';
 import { type Frame, unpackFrames } from './frame-log.ts';
+import { LESSONS, learntProducts } from './lesson-store.ts';
 
 const MANY_UNITS = 1000;
 const ROW = `attempt.sequence, attempt.id, unit.serial, unit.product, job.name AS job, attempt.slot, attempt.number, attempt.outcome,
@@ -171,6 +173,16 @@ export class RecordReader {
       uploadMs: number('uploadMs'),
       steps,
       slots,
+      remarks: this.#database
+        .prepare<[number], { atMs: number; code: FindingCode; valuesJson: string | null }>(
+          'SELECT at_ms AS atMs, code, values_json AS valuesJson FROM remark WHERE attempt = ? ORDER BY number',
+        )
+        .all(sequence)
+        .map(({ atMs, code, valuesJson }) => ({
+          atMs,
+          code,
+          ...(valuesJson !== null && { values: JSON.parse(valuesJson) }),
+        })),
       channels: (json('channelsJson') ?? []) as string[],
       frameCount: frames?.total ?? 0,
       anomalies: this.#database
@@ -193,6 +205,11 @@ export class RecordReader {
           .get(sequence) ?? null,
       signal: (json('signalJson') ?? []) as AttemptDetail['signal'],
     };
+  }
+
+  /** What units taught of a product, by the firmware that they ran, the latest first. */
+  learnt(product: string): LearntProduct[] {
+    return learntProducts(this.#database.prepare<[string], Record<string, unknown>>(LESSONS).all(product));
   }
 
   /** The frame log of an attempt, in order. @throws StationError RECORD_NOT_FOUND */

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import type { QuarantinedUnit } from '../contract/commands.ts';
 import type { ErrorCode } from '../contract/errors.ts';
+import type { Finding } from '../contract/findings.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { LinkRecord, OrderAnomaly, OrderVerdict, Outcome, SlotRecord, StepName } from '../contract/records.ts';
@@ -10,6 +11,7 @@ import { hardwareLabel } from '../firmware/hardware.ts';
 import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, FramePacker } from './frame-log.ts';
+import { LessonStore } from './lesson-store.ts';
 
 /** Frames that are packed and committed together. */
 const SEGMENT_FRAMES = 2048;
@@ -59,6 +61,8 @@ export class RecordWriter {
   readonly stationId: string;
   /** Bonds that are kept for good. */
   readonly bonds: KeptBonds;
+  /** What units taught of their products. */
+  readonly lessons: LessonStore;
   /** Attempts of an earlier run that were still open and have been closed as interrupted. */
   readonly interrupted: number;
 
@@ -71,6 +75,7 @@ export class RecordWriter {
     this.#clock = clock;
     this.stationId = this.#ownStation();
     this.bonds = new KeptBonds(this.port, sealer);
+    this.lessons = new LessonStore(this.port);
     this.interrupted = this.#closeInterrupted();
   }
 
@@ -301,6 +306,7 @@ export class AttemptWriter {
   #segments = 0;
   #steps = 0;
   #slotStates = 0;
+  #remarks = 0;
 
   constructor(id: string, sequence: number, unit: number, startedMs: number, port: WriterPort) {
     this.id = id;
@@ -370,6 +376,21 @@ export class AttemptWriter {
         );
       }
     });
+  }
+
+  /** Something that is neither step nor failure. */
+  remark({ code, values }: Finding): void {
+    const { run, clock } = this.#port;
+    this.#port.write(() =>
+      run(
+        'INSERT INTO remark VALUES (?, ?, ?, ?, ?)',
+        this.#sequence,
+        this.#remarks++,
+        clock.now() - this.#startedMs,
+        code,
+        values ? JSON.stringify(values) : null,
+      ),
+    );
   }
 
   /** Commits the outcome; nothing of the attempt can change afterwards. With `quarantine` the unit is held from then on. */

@@ -78,6 +78,7 @@ export class Station {
         practice,
         quarantined: records.quarantined(profile.product),
         bonds: records.bonds,
+        lessons: records.lessons,
       },
       { clock, record, signal, emit },
     );

@@ -1,5 +1,6 @@
 import type { Clock } from '../../src/clock.ts';
 import { StationError } from '../../src/contract/errors.ts';
+import { NOTHING_LEARNT } from '../../src/contract/learnt.ts';
 import { type FusSettings, productFile } from '../../src/contract/product-file.ts';
 import { type OrderAnomaly, orderShapes } from '../../src/contract/records.ts';
 import { trayDevices, trayFile } from '../../src/contract/tray-file.ts';
@@ -164,6 +165,9 @@ async function upgrade(firmware: FirmwarePackage, cause: Cause, every: number, r
     slots: () => undefined,
     anomaly: (anomaly) => anomalies.push(anomaly),
     uploaded: () => undefined,
+    learnt: () => NOTHING_LEARNT,
+    learn: () => undefined,
+    remark: () => undefined,
   });
   const { outcome } = await clock.until(work);
   if (outcome !== 'pass') throw new Error(`${cause}: ${outcome}`);

@@ -4,7 +4,7 @@ import { StationError } from '../../src/contract/errors.ts';
 import { buildImage } from '../../src/firmware/build-image.ts';
 import { parseMcubootImage } from '../../src/firmware/mcuboot-image.ts';
 import { decodeSmpFrame, encodeSmpFrame, SmpReassembler } from '../../src/protocols/smp/codec.ts';
-import { chunkBytes } from '../../src/protocols/smp/smp-upload.ts';
+import { chunkBytes, openingOf } from '../../src/protocols/smp/upload-chunk.ts';
 import { H4Deframer } from '../../src/radio/hci/h4.ts';
 import { aclFragments, aclPacket, hciCommand, hciEvent, L2capReassembler } from '../../src/radio/hci/packets.ts';
 import { type Frame, FramePacker, unpackFrames } from '../../src/records/frame-log.ts';
@@ -72,27 +72,55 @@ describe('SMP frames', () => {
     );
   });
 
-  test('of an upload never exceed what the server takes', () => {
+  test('of an upload never exceed what the server takes, and waste no word of it', () => {
     fc.assert(
-      fc.property(
-        fc.integer({ min: 128, max: 9000 }),
-        fc.nat(2 ** 31),
-        fc.boolean(),
-        fc.boolean(),
-        (frameBytes, offset, first, named) => {
-          const total = 2 ** 31 - 1;
-          const data = Buffer.alloc(chunkBytes(frameBytes, offset, first, total, named));
-          const opening = first ? { len: total, sha: Buffer.alloc(32), ...(named && { image: 1 }) } : {};
-          const encoded = encodeSmpFrame({
+      fc.property(fc.integer({ min: 40, max: 9000 }), fc.nat(2 ** 31), (frameBytes, offset) => {
+        const frame = (bytes: number) =>
+          encodeSmpFrame({
             op: 2,
             version: 1,
             group: 1,
             sequence: 0,
             command: 1,
-            body: { off: offset, data, ...opening },
+            body: { off: offset, data: Buffer.alloc(bytes) },
           });
-          expect(encoded.length).toBeLessThanOrEqual(frameBytes);
-          expect(data.length % 4).toBe(0);
+        const bytes = chunkBytes(frameBytes, offset);
+        expect(bytes % 4).toBe(0);
+        expect(frame(bytes).length).toBeLessThanOrEqual(frameBytes);
+        expect(frame(bytes + 4).length).toBeGreaterThan(frameBytes);
+      }),
+    );
+  });
+
+  test('that open an upload fit, and hold the image header in any frame that has room for it', () => {
+    const sha = Buffer.alloc(32, 7);
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 20, max: 3000 }),
+        fc.integer({ min: 1, max: 2 ** 31 }),
+        fc.nat(3),
+        (frameBytes, total, index) => {
+          const frame = (fields: object, bytes: number) =>
+            encodeSmpFrame({
+              op: 2,
+              version: 1,
+              group: 1,
+              sequence: 0,
+              command: 1,
+              body: { off: 0, data: Buffer.alloc(bytes), ...fields },
+            });
+          const opening = openingOf(frameBytes, { total, index, sha });
+          const least = Math.min(32, total);
+          if (!opening) {
+            expect(frame({ len: total, ...(index > 0 && { image: index }) }, least).length).toBeGreaterThan(frameBytes);
+            return;
+          }
+          const { fields, dataBytes, fullSha } = opening;
+          expect(frame(fields, dataBytes).length).toBeLessThanOrEqual(frameBytes);
+          expect(dataBytes).toBeGreaterThanOrEqual(least);
+          expect(fullSha).toBe(fields.sha?.length === 32);
+          expect(fields.sha?.length ?? 8).toBeGreaterThanOrEqual(8);
+          if (!fullSha) expect(frame({ ...fields, sha }, least).length).toBeGreaterThan(frameBytes);
         },
       ),
     );

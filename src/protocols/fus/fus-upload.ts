@@ -125,6 +125,7 @@ export async function uploadFusImage(
       image: image.index,
       fromOffset,
       sentBytes: state.sentBytes,
+      unsentBytes: 0,
       resends: state.resends,
       window,
       durationMs: clock.now() - startedMs,

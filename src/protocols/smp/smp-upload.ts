@@ -1,14 +1,18 @@
 import { createHash } from 'node:crypto';
-import { type Clock, deadline } from '../../clock.ts';
+import { type Clock, deadline, sleep } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
+import { BackOff } from '../back-off.ts';
 import type { UploadFigures } from '../driver.ts';
-import { GROUP, IMAGE, OP, OS, SMP_HEADER_BYTES } from './codec.ts';
+import type { LeastProgress } from '../least-progress.ts';
+import { GROUP, IMAGE, OP, OS, RC } from './codec.ts';
 import { ANSWER_TIMEOUT_MS, type SmpClient, type SmpExchange } from './smp-client.ts';
-import { smpError } from './smp-error.ts';
+import { type SmpRefusal, smpError } from './smp-error.ts';
+import { chunkBytes, openingOf } from './upload-chunk.ts';
 
 /** The first chunk erases, the last one closes the slot: both may take long. */
 const FIRST_TIMEOUT_MS = 40_000;
+const LONGEST_FIRST_TIMEOUT_MS = 180_000;
 const LAST_TIMEOUT_MS = 20_000;
 /** While a long answer is awaited, an echo this often tells whether it was lost: servers answer in order. */
 const PROBE_EVERY_MS = 3_000;
@@ -16,21 +20,28 @@ const PROBE_EVERY_MS = 3_000;
 const STALLS_ALLOWED = 5;
 /** Answers in a row that take nothing of what was sent, after which the device is given up. */
 const REFUSALS_ALLOWED = 20;
-/** How often a device may forget an upload that it had begun. */
-const RESTARTS_ALLOWED = 2;
-/** Room for the opening fields and an image header, which servers look at before they erase (Zephyr `img_mgmt.c`). */
-const FIRST_FRAME_BYTES = 256;
-/** Acknowledged chunks without loss before a wider window is tried. */
+/** How often a device may forget an upload without having come further than ever before. */
+const RESTARTS_ALLOWED = 3;
+/** Acknowledged chunks without loss before a wider window is tried; twice as many after each loss, up to the last. */
 const GROW_AFTER = 8;
-/** Chunks begin at multiples of this: flash of many devices is written in words. */
-const ALIGNMENT_BYTES = 4;
+const GROW_AFTER_AT_MOST = 256;
 const WIDEST_WINDOW = 8;
+/** A server whose buffer is still held when the next request comes is given this long, doubled while it helps, between answer and request. */
+const FIRST_PAUSE_MS = 20;
+const LONGEST_PAUSE_MS = 160;
 
 /** What the server said of its buffers; without it frames are kept to one write. */
 export interface ServerBuffers {
   readonly frameBytes: number;
+  /** Buffers that it has, one of which takes the answer; null when it does not say. */
   readonly count: number | null;
 }
+
+/**
+ * How frames may be cut: `one-write` for servers that do not join writes; `joined` for those that do; `auto` begins with one write and goes
+ * on with longer ones as long as the server takes them.
+ */
+export type FrameCut = 'auto' | 'one-write' | 'joined';
 
 /** How to upload. */
 export interface UploadOptions {
@@ -38,17 +49,29 @@ export interface UploadOptions {
   readonly window: number | 'auto';
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** `auto` where it is left out. */
+  readonly frames?: FrameCut;
+  /** What an earlier upload to the same firmware got to: where `window: auto` begins. */
+  readonly startWindow?: number | null;
+  /** How long an earlier erase took, in milliseconds; a longer one is waited for. */
+  readonly eraseMs?: number | null;
+  /** Holds it to the least progress a minute. */
+  readonly leastProgress?: LeastProgress;
   /** Whether the device lists the image as complete: asked when the last answer does not come, because it may only have been lost. */
   isComplete(): Promise<boolean>;
   onProgress(acknowledgedBytes: number): void;
   /** Called when the upload ends, whole or broken off. */
   onEnd(figures: UploadFigures): void;
+  /** How the server takes frames, as soon as it is known; the milliseconds until the first answer, which erases. */
+  onLearnt?(lesson: { readonly frames?: 'one-write' | 'joined'; readonly eraseMs?: number }): void;
 }
 
 interface Chunk {
   readonly offset: number;
   readonly end: number;
   readonly exchange: SmpExchange;
+  /** Its frame is more than one write. */
+  readonly long: boolean;
 }
 
 type Answer = { readonly chunk: Chunk; readonly body: Readonly<Record<string, unknown>> } | { readonly error: unknown };
@@ -56,8 +79,10 @@ type Answer = { readonly chunk: Chunk; readonly body: Readonly<Record<string, un
 /**
  * Uploads one image, several requests in flight. What the device has acknowledged is the only truth: a request that was lost shows in
  * the next answer's offset or by time-out, the upload goes back to what is acknowledged, and the window shrinks to what the device holds.
- * A device that knows the image's `sha` from before answers where to go on.
- * @throws StationError DEVICE_SILENT, DEVICE_NONSENSE, what the server reports, the link's end, or the signal's reason
+ * A device that knows the image's `sha` from before answers where to go on. Errors that usually pass are waited out; a server that does not
+ * join the writes of a frame is given frames of one write.
+ * @throws StationError DEVICE_SILENT, DEVICE_NONSENSE, DEVICE_TOO_SLOW, MTU_TOO_SMALL, IMAGE_HASH_MISMATCH, what the server reports, the
+ * link's end, or the signal's reason
  */
 export async function uploadImage(client: SmpClient, firmware: FirmwareImage, options: UploadOptions): Promise<void> {
   await new Upload(client, firmware, options).run();
@@ -70,49 +95,71 @@ class Upload {
   readonly #total: number;
   readonly #answers: Answer[] = [];
   readonly #inFlight = new Set<Chunk>();
+  readonly #backOff: BackOff;
   #wake: () => void = () => undefined;
   #acknowledged = 0;
+  #furthest = 0;
   #next = 0;
   #window: number;
-  #ceiling: number;
+  readonly #widest: number;
+  #growAfter = GROW_AFTER;
+  #frames: FrameCut;
+  /** A frame of several writes was acknowledged: the server joins them. */
+  #joins = false;
+  /** Frames were cut shorter, and it is not known yet whether that helps. */
+  #narrowed = false;
   #sinceLoss = 0;
+  #pauseMs = 0;
   #stalls = 0;
   #refusals = 0;
   #restarts = 0;
+  #lastRefusal: SmpRefusal | null = null;
   #resends = 0;
   #fromOffset = 0;
   #sentBytes = 0;
+  /** Where what was sent, or what the device had from before, ends. */
+  #sentTo = 0;
+  #unsentBytes = 0;
 
   constructor(client: SmpClient, firmware: FirmwareImage, options: UploadOptions) {
     this.#client = client;
     this.#firmware = firmware;
     this.#options = options;
     this.#total = firmware.bytes.length;
-    const widest = Math.max(2, Math.min(options.buffers.count ?? WIDEST_WINDOW, WIDEST_WINDOW));
-    this.#ceiling = options.window === 'auto' ? widest : options.window;
-    this.#window = options.window === 'auto' ? 2 : options.window;
+    this.#backOff = new BackOff(options.clock, options.signal);
+    const joins = options.buffers.frameBytes > client.writeBytes;
+    this.#frames = joins ? (options.frames ?? 'auto') : 'one-write';
+    const { window, startWindow, buffers } = options;
+    // The answer needs a buffer of its own.
+    const holds = buffers.count === null ? WIDEST_WINDOW : Math.max(1, buffers.count - 1);
+    this.#widest = window === 'auto' ? Math.min(holds, WIDEST_WINDOW) : window;
+    this.#window = window === 'auto' ? Math.min(startWindow ?? 2, this.#widest) : window;
   }
 
   async run(): Promise<void> {
-    const { clock, signal } = this.#options;
+    const { clock, signal, leastProgress } = this.#options;
     const startedAt = clock.now();
     const onAbort = () => this.#wake();
     signal.addEventListener('abort', onAbort);
     try {
       await this.#begin();
+      leastProgress?.resume();
       while (this.#acknowledged < this.#total) {
         signal.throwIfAborted();
+        leastProgress?.check(this.#acknowledged);
         await this.#fill();
         await this.#nextAnswer();
         for (const answer of this.#answers.splice(0)) await this.#take(answer);
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
+      leastProgress?.pause();
       this.#forgetAll();
       this.#options.onEnd({
         image: this.#firmware.index,
         fromOffset: this.#fromOffset,
         sentBytes: this.#sentBytes,
+        unsentBytes: this.#unsentBytes,
         resends: this.#resends,
         window: this.#window,
         durationMs: clock.now() - startedAt,
@@ -125,20 +172,38 @@ class Upload {
    * the flash is free, and no connection event passes empty. A device that goes on elsewhere drops it and says so.
    */
   async #begin(): Promise<void> {
+    const { clock, eraseMs, onLearnt } = this.#options;
+    const timeoutMs = Math.min(Math.max(FIRST_TIMEOUT_MS, 3 * (eraseMs ?? 0)), LONGEST_FIRST_TIMEOUT_MS);
     for (;;) {
+      const sentAt = clock.now();
       const first = this.#send(0);
+      // A server that joins the first frame's writes joins any.
+      if (first.long) this.#frames = 'joined';
       await first.exchange.sent;
       const second = this.#window > 1 && first.end < this.#total ? this.#send(first.end) : null;
-      const body = await this.#awaitLong(first, FIRST_TIMEOUT_MS, second);
+      const body = await this.#awaitLong(first, timeoutMs, second);
       if (!body) {
+        if (first.long) throw this.#tooSmall('no answer to');
         await this.#stalled();
         continue;
       }
+      const refusal = this.#refusalIn(body);
+      if (refusal) {
+        if (first.long && saysOfTheFrame(refusal)) throw this.#tooSmall(`${refusal.detail} for`);
+        await this.#refused(first, refusal);
+        continue;
+      }
+      if (first.long) this.#joins = true;
       const offset = this.#offsetIn(body);
       const goesOn = offset === first.end;
+      if (goesOn) onLearnt?.({ eraseMs: clock.now() - sentAt });
       if (!goesOn) this.#forgetAll();
       this.#next = goesOn && second ? second.end : offset;
-      this.#fromOffset = offset > first.end ? offset : 0;
+      if (offset > first.end) {
+        this.#fromOffset = offset;
+        // What it has from before is its own word; that it has everything is no resumption: then it would list the image.
+        if (offset < this.#total) this.#sentTo = offset;
+      }
       this.#acknowledge(offset);
       return;
     }
@@ -146,6 +211,8 @@ class Upload {
 
   async #fill(): Promise<void> {
     while (this.#inFlight.size < this.#window && this.#next < this.#total) {
+      if (this.#pauseMs > 0 && this.#window === 1)
+        await sleep(this.#options.clock, this.#pauseMs, this.#options.signal);
       const chunk = this.#send(this.#next);
       this.#next = chunk.end;
       await chunk.exchange.sent;
@@ -156,18 +223,21 @@ class Upload {
   #send(offset: number): Chunk {
     const { bytes, index, image } = this.#firmware;
     const first = offset === 0;
-    const size = chunkBytes(this.#frameBytes(first), offset, first, this.#total, index > 0);
+    const opening = first ? this.#opening() : null;
+    const size = opening?.dataBytes ?? chunkBytes(this.#frameBytes(), offset);
     const end = Math.min(offset + size, this.#total);
     const data = bytes.subarray(offset, end);
     const exchange = this.#client.send({
       op: OP.WRITE,
       group: GROUP.IMAGE,
       command: IMAGE.UPLOAD,
-      body: first ? { off: offset, data, ...this.#opening() } : { off: offset, data },
+      body: opening ? { off: offset, data, ...opening.fields } : { off: offset, data },
       imageBytes: first || !image ? null : { image: index, offset, length: data.length },
     });
     this.#sentBytes += data.length;
-    const chunk: Chunk = { offset, end, exchange };
+    if (offset <= this.#sentTo) this.#sentTo = Math.max(this.#sentTo, end);
+    const long = opening ? opening.long : this.#frameBytes() > this.#client.writeBytes;
+    const chunk: Chunk = { offset, end, exchange, long };
     this.#inFlight.add(chunk);
     const arrived = (answer: Answer) => {
       this.#answers.push(answer);
@@ -182,17 +252,33 @@ class Upload {
     return chunk;
   }
 
-  /** What the first request says of the image. */
-  #opening(): Readonly<Record<string, unknown>> {
+  /**
+   * What the first request says of the image, and how much of it goes along: one write where an image header fits into it, because it is
+   * short in the air, the erase begins sooner, and every server takes it.
+   * @throws StationError MTU_TOO_SMALL
+   */
+  #opening() {
     const { bytes, index } = this.#firmware;
     const sha = createHash('sha256').update(bytes).digest();
-    return { len: this.#total, sha, ...(index > 0 && { image: index }) };
+    const { writeBytes } = this.#client;
+    const { frameBytes } = this.#options.buffers;
+    const short = openingOf(Math.min(writeBytes, frameBytes), { total: this.#total, index, sha });
+    if (short) return { ...short, long: false };
+    const long = frameBytes > writeBytes ? openingOf(frameBytes, { total: this.#total, index, sha }) : null;
+    if (!long) throw this.#tooSmall('the opening fields and an image header do not fit');
+    return { ...long, long: true };
   }
 
-  /** The first frame is one write, or what an image header needs: it is short in the air, and the erase begins sooner. */
-  #frameBytes(first: boolean): number {
+  #tooSmall(what: string): StationError {
+    const { mtu } = this.#client.link.facts();
+    return new StationError('MTU_TOO_SMALL', `${what} the first frame at an MTU of ${mtu}`, { retryable: true });
+  }
+
+  /** Octets of the frames after the first. */
+  #frameBytes(): number {
     const { frameBytes } = this.#options.buffers;
-    return first ? Math.min(frameBytes, Math.max(this.#client.link.facts().mtu - 3, FIRST_FRAME_BYTES)) : frameBytes;
+    const untried = this.#frames === 'auto' && this.#acknowledged === 0;
+    return this.#frames === 'one-write' || untried ? Math.min(frameBytes, this.#client.writeBytes) : frameBytes;
   }
 
   /** Waits for the next answer; a time-out goes back to what is acknowledged. */
@@ -256,19 +342,57 @@ class Upload {
     if ('error' in answer) throw answer.error;
     const { chunk, body } = answer;
     const current = this.#inFlight.has(chunk);
+    const refusal = this.#refusalIn(body);
+    if (refusal) {
+      if (current) await this.#refused(chunk, refusal);
+      return;
+    }
     const offset = this.#offsetIn(body);
     const advanced = offset > this.#acknowledged;
     if (advanced) this.#acknowledge(offset);
+    if (advanced && chunk.long && offset >= chunk.end && !this.#joins) {
+      this.#joins = true;
+      this.#options.onLearnt?.({ frames: 'joined' });
+    }
     if (!current) return;
     this.#inFlight.delete(chunk);
     if (offset < this.#acknowledged) await this.#forgotten();
     else if (!advanced && offset < chunk.end) this.#lost();
   }
 
+  #refusalIn(body: Readonly<Record<string, unknown>>): SmpRefusal | null {
+    return smpError({ group: GROUP.IMAGE, command: IMAGE.UPLOAD }, body);
+  }
+
+  /**
+   * The server answers an error. Of a longer frame than it was ever seen to take, that says more about the frame than about its content:
+   * older servers call half a request invalid. What usually passes is waited out.
+   */
+  async #refused(chunk: Chunk, refusal: SmpRefusal): Promise<void> {
+    if (chunk.long && !this.#joins && chunk.offset > 0) return this.#narrow();
+    if (!this.#client.passes(refusal)) throw refusal;
+    this.#lastRefusal = refusal;
+    this.#forgetAll();
+    this.#next = this.#acknowledged;
+    this.#narrowWindow();
+    await this.#backOff.after(refusal);
+  }
+
+  /** The server does not join writes: from here on a frame is one. */
+  #narrow(): void {
+    this.#frames = 'one-write';
+    this.#narrowed = true;
+    this.#resends += 1;
+    this.#forgetAll();
+    this.#next = this.#acknowledged;
+  }
+
   #offsetIn(body: Readonly<Record<string, unknown>>): number {
-    const error = smpError({ group: GROUP.IMAGE, command: IMAGE.UPLOAD }, body);
-    if (error) throw error;
-    const { off } = body;
+    const { off, match } = body;
+    // Some servers check what they have against the `sha` of the first chunk, and say so at the end.
+    if (match === false && this.#opening().fullSha) {
+      throw new StationError('IMAGE_HASH_MISMATCH', 'the device says that it does not match', { retryable: true });
+    }
     if (typeof off !== 'number' || !Number.isInteger(off) || off < 0 || off > this.#total) {
       throw new StationError('DEVICE_NONSENSE', `upload answered with offset ${String(off)}`);
     }
@@ -276,9 +400,20 @@ class Upload {
   }
 
   #acknowledge(offset: number): void {
+    if (offset > this.#sentTo) {
+      this.#unsentBytes += offset - this.#sentTo;
+      this.#sentTo = offset;
+    }
     this.#acknowledged = offset;
     this.#stalls = 0;
     this.#refusals = 0;
+    if (offset > this.#furthest) {
+      this.#furthest = offset;
+      this.#restarts = 0;
+      this.#backOff.reset();
+      if (this.#narrowed) this.#options.onLearnt?.({ frames: 'one-write' });
+      this.#narrowed = false;
+    }
     if (this.#next < offset) this.#next = offset;
     for (const chunk of this.#inFlight) {
       if (chunk.end > offset) continue;
@@ -287,7 +422,7 @@ class Upload {
     }
     this.#options.onProgress(offset);
     const ranDry = this.#client.link.queued === 0;
-    if (this.#options.window === 'auto' && ranDry && this.#sinceLoss >= GROW_AFTER && this.#window < this.#ceiling) {
+    if (ranDry && this.#sinceLoss >= this.#growAfter && this.#window < this.#widest) {
       this.#window += 1;
       this.#sinceLoss = 0;
     }
@@ -299,31 +434,40 @@ class Upload {
     if (this.#refusals > REFUSALS_ALLOWED) {
       throw new StationError('DEVICE_ERROR', `takes nothing beyond ${this.#acknowledged} bytes`, { retryable: true });
     }
-    if (this.#options.window === 'auto' && this.#window > 1) {
-      this.#window -= 1;
-      this.#ceiling = Math.max(this.#window, 2);
-    }
-    this.#sinceLoss = 0;
+    this.#narrowWindow();
     this.#resends += 1;
     this.#forgetAll();
     this.#next = this.#acknowledged;
+  }
+
+  #narrowWindow(): void {
+    this.#sinceLoss = 0;
+    if (this.#options.window !== 'auto' || this.#window === 1) return;
+    this.#window -= 1;
+    this.#growAfter = Math.min(this.#growAfter * 2, GROW_AFTER_AT_MOST);
   }
 
   /** The device answers an offset it was past already: the upload is over, or the device has lost it and it begins anew. */
   async #forgotten(): Promise<void> {
     if (await this.#finished()) return;
     this.#restarts += 1;
-    if (this.#restarts > RESTARTS_ALLOWED)
-      throw new StationError('DEVICE_ERROR', 'forgets the upload', { retryable: true });
+    if (this.#restarts > RESTARTS_ALLOWED) {
+      throw this.#lastRefusal ?? new StationError('DEVICE_ERROR', 'forgets the upload', { retryable: true });
+    }
     this.#forgetAll();
     this.#acknowledged = 0;
+    this.#sentTo = 0;
+    this.#options.leastProgress?.pause();
     await this.#begin();
+    this.#options.leastProgress?.resume();
   }
 
   async #stalled(): Promise<void> {
     if (await this.#finished()) return;
+    if (!this.#joins && [...this.#inFlight].some(({ long, offset }) => long && offset > 0)) return this.#narrow();
     this.#stalls += 1;
     if (this.#stalls >= STALLS_ALLOWED) throw this.#client.silence();
+    if (this.#window === 1) this.#pauseMs = Math.min(Math.max(FIRST_PAUSE_MS, 2 * this.#pauseMs), LONGEST_PAUSE_MS);
     this.#lost();
   }
 
@@ -342,22 +486,7 @@ class Upload {
   }
 }
 
-/** Image bytes that fit a frame of `frameBytes`: the header and the CBOR around them taken off, cut to whole words. */
-export function chunkBytes(frameBytes: number, offset: number, first: boolean, total: number, named: boolean): number {
-  const map = 1;
-  const off = 4 + unsignedBytes(offset);
-  const opening = first ? 4 + unsignedBytes(total) + 4 + 2 + 32 + (named ? 6 + 1 : 0) : 0;
-  const data = 5 + 3;
-  const room = frameBytes - SMP_HEADER_BYTES - map - off - opening - data;
-  const aligned = Math.floor(room / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
-  if (aligned <= 0) throw new StationError('DEVICE_ERROR', `frames of ${frameBytes} bytes cannot carry an image`);
-  return aligned;
-}
-
-/** Octets of a CBOR unsigned integer (RFC 8949, 3). */
-function unsignedBytes(value: number): number {
-  if (value < 24) return 1;
-  if (value < 0x100) return 2;
-  if (value < 0x10000) return 3;
-  return 5;
+/** Whether an error may be about half a frame: what a server says of one depends on its age. */
+function saysOfTheFrame({ group, rc }: SmpRefusal): boolean {
+  return group === null && (rc === RC.CORRUPT || rc === RC.MESSAGE_SIZE || rc === RC.INVALID);
 }
