@@ -33,6 +33,16 @@ export interface DeviceRadio {
   changeInterval(intervalMs: number): void;
 }
 
+/** What one image of a device is in truth. */
+export interface RunningImage {
+  readonly hash: string;
+  /** Its content is what its hash says. */
+  readonly intact: boolean;
+  readonly confirmed: boolean;
+  /** The hash of what the next restart starts. */
+  readonly next: string;
+}
+
 /** A virtual device: a peripheral host stack, an SMP server, flash and an MCUboot-like bootloader. */
 export class VirtualDevice {
   readonly description: DeviceDescription;
@@ -94,11 +104,12 @@ export class VirtualDevice {
   }
 
   /** What it really runs, image by image: the truth that a station can only be told over the air. */
-  running(): { readonly hash: string; readonly intact: boolean; readonly confirmed: boolean }[] {
-    return this.#images.map(({ running, intact, confirmed }) => ({
+  running(): RunningImage[] {
+    return this.#images.map(({ running, intact, confirmed, next }) => ({
       hash: running?.hash.toString('hex') ?? '',
       intact,
       confirmed,
+      next: next?.hash.toString('hex') ?? '',
     }));
   }
 
