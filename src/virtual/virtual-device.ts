@@ -295,16 +295,8 @@ export class VirtualDevice {
   #services(): ServiceDeclaration[] {
     const { description } = this;
     const services: ServiceDeclaration[] = [
-      {
-        uuid: '1800',
-        characteristics: [
-          {
-            uuid: '2a00',
-            properties: ['read'],
-            read: () => Buffer.from(this.#name()),
-          },
-        ],
-      },
+      this.#attributeService(),
+      this.#accessService(),
       description.protocol === 'fus' ? this.#fusService() : this.#smpService(),
     ];
     services.push(...this.#security.services());
@@ -332,6 +324,31 @@ export class VirtualDevice {
     return services;
   }
 
+  /** Generic Attribute, first in the database as on Zephyr with CONFIG_BT_GATT_CACHING. */
+  #attributeService(): ServiceDeclaration {
+    return {
+      uuid: '1801',
+      characteristics: [
+        { uuid: '2a05', properties: ['indicate'] },
+        { uuid: '2b29', properties: ['read', 'write'], read: () => Buffer.of(0), write: () => undefined },
+        { uuid: '2b2a', properties: ['read'], read: () => this.#host.att?.databaseHash() ?? Buffer.alloc(0) },
+      ],
+    };
+  }
+
+  /** Generic Access: name, appearance, preferred connection parameters (30 to 50 ms, no latency, 420 ms: Zephyr's defaults). */
+  #accessService(): ServiceDeclaration {
+    const value = (uuid: string, octets: () => Buffer) => ({ uuid, properties: ['read'] as const, read: octets });
+    return {
+      uuid: '1800',
+      characteristics: [
+        value('2a00', () => Buffer.from(this.#name())),
+        value('2a01', () => Buffer.of(0, 0)),
+        value('2a04', () => Buffer.from('1800280000002a00', 'hex')),
+      ],
+    };
+  }
+
   #smpService(): ServiceDeclaration {
     const write = (value: Buffer) => {
       if (this.#server instanceof SmpServer) this.#server.write(value);
@@ -339,7 +356,7 @@ export class VirtualDevice {
     return {
       uuid: SMP_SERVICE,
       characteristics: [{ uuid: SMP_CHARACTERISTIC, properties: ['writeWithoutResponse', 'notify'], write }],
-      permitted: this.#security.permitted,
+      refuses: this.#security.refuses,
     };
   }
 
@@ -350,7 +367,7 @@ export class VirtualDevice {
     };
     return {
       uuid: service,
-      permitted: this.#security.permitted,
+      refuses: this.#security.refuses,
       characteristics: [
         {
           uuid: control.uuid,

@@ -25,6 +25,7 @@ import {
   STATUS,
   uint16,
 } from './packets.ts';
+import { RepeatFilter } from './repeat-filter.ts';
 import type { HciTransport } from './transport.ts';
 
 /** Bits of the LE features (Vol 6 Part B, 4.6). */
@@ -78,6 +79,15 @@ const SIGNALLING_ANSWERS = new Set([0x01, 0x07, 0x13, 0x15, 0x18, 0x1a]);
 
 /** Two full PDUs of 251 octets less the L2CAP header: what fills packets best where the device takes it. */
 export const WANTED_MTU = 498;
+
+/** Unit of scan intervals and windows (Vol 4 Part E, 7.8.10). */
+const SCAN_UNIT_MS = 0.625;
+
+/** How a radio listens: for `windowMs` of every `intervalMs`, between 2.5 ms and 10.24 s (Vol 4 Part E, 7.8.10). */
+export interface ScanDuty {
+  readonly intervalMs: number;
+  readonly windowMs: number;
+}
 
 /** What is known of one link at HCI. */
 export interface HciLink {
@@ -148,6 +158,8 @@ export class HciHost {
   #aclBytes = 27;
   #toNoble: (packet: Buffer) => void = () => undefined;
   #scanParameters = Buffer.of(1, 0x60, 0x00, 0x30, 0x00, 0, 0);
+  #connectDuty: ScanDuty = { intervalMs: 60, windowMs: 30 };
+  readonly #repeats: RepeatFilter;
   #started = false;
   #over = false;
   /** The controller's public address. */
@@ -160,6 +172,7 @@ export class HciHost {
     this.#clock = clock;
     this.#events = events;
     this.#scheduler = this.#newScheduler(1);
+    this.#repeats = new RepeatFilter(() => clock.now());
     this.#commands = new CommandQueue(
       (packet) => transport.send(packet),
       clock,
@@ -238,10 +251,15 @@ export class HciHost {
     ];
   }
 
-  /** Scan interval and window in milliseconds; noble's own choice, 100 % of the time, is replaced by it. */
-  setScanDuty(intervalMs: number, windowMs: number): void {
-    this.#scanParameters.writeUInt16LE(Math.round(intervalMs / 0.625), 1);
-    this.#scanParameters.writeUInt16LE(Math.round(windowMs / 0.625), 3);
+  /** How the next scan listens; noble's own choice, 100 % of the time, is replaced by it. */
+  setScanDuty({ intervalMs, windowMs }: ScanDuty): void {
+    this.#scanParameters.writeUInt16LE(Math.round(intervalMs / SCAN_UNIT_MS), 1);
+    this.#scanParameters.writeUInt16LE(Math.round(windowMs / SCAN_UNIT_MS), 3);
+  }
+
+  /** How the next connection attempt listens for its device, in place of noble's 30 of 60 ms. */
+  setConnectDuty(duty: ScanDuty): void {
+    this.#connectDuty = duty;
   }
 
   /**
@@ -401,7 +419,11 @@ export class HciHost {
     if (opcode === OPCODE.LE_SET_SCAN_PARAMETERS)
       return this.#commands.push(hciCommand(opcode, this.#scanParameters), (answer) => this.#toNobleToo(answer));
     if (opcode === OPCODE.LE_CREATE_CONNECTION) {
-      if (packet.length >= 29) packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
+      if (packet.length >= 29) {
+        packet.writeUInt16LE(Math.round(this.#connectDuty.intervalMs / SCAN_UNIT_MS), 4);
+        packet.writeUInt16LE(Math.round(this.#connectDuty.windowMs / SCAN_UNIT_MS), 6);
+        packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
+      }
       return this.#commands.push(packet, (answer) => {
         this.#toNobleToo(answer);
         // A connection request that is refused outright has no Connection Complete.
@@ -409,6 +431,8 @@ export class HciHost {
         if (status !== STATUS.SUCCESS) this.#events.connectionComplete(status ?? STATUS.UNSPECIFIED_ERROR, 0, '');
       });
     }
+    // Who begins to scan wants to hear everyone.
+    if (opcode === OPCODE.LE_SET_SCAN_ENABLE) this.#repeats.clear();
     this.#commands.push(packet, (answer) => {
       this.#toNobleToo(answer);
       if (opcode !== OPCODE.LE_SET_SCAN_ENABLE || packet[4] !== 1) return;
@@ -530,7 +554,7 @@ export class HciHost {
   }
 
   #advertised(packet: Buffer): void {
-    if (isWholeReport(packet)) this.#toNoble(packet);
+    if (isWholeReport(packet) && this.#repeats.isNews(packet)) this.#toNoble(packet);
   }
 
   /** What is applied counts, whoever asked for it. A device may have its own way without asking (facts of real controllers). */
