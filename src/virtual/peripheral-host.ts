@@ -85,6 +85,8 @@ export class PeripheralHost {
     this.stop();
     this.#setup = setup;
     this.#command(OPCODE.RESET);
+    // After a reset a controller keeps LE events to itself.
+    this.#command(OPCODE.SET_EVENT_MASK, Buffer.from('ffffffffffffff3f', 'hex'));
     const mask = Buffer.alloc(8);
     mask.writeUInt16LE(0x087f | (1 << (LE_EVENT.LONG_TERM_KEY_REQUEST - 1)), 0);
     this.#command(OPCODE.LE_SET_EVENT_MASK, mask);

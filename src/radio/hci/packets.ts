@@ -141,16 +141,6 @@ export function leEvent(subevent: number, parameters: Uint8Array): Buffer {
   return hciEvent(EVENT.LE_META, Buffer.concat([Buffer.of(subevent), parameters]));
 }
 
-/** A Command Complete event with one command credit. */
-export function commandComplete(opcode: number, returned: Uint8Array): Buffer {
-  return hciEvent(EVENT.COMMAND_COMPLETE, Buffer.concat([Buffer.of(1, opcode & 0xff, opcode >> 8), returned]));
-}
-
-/** A Command Status event with one command credit. */
-export function commandStatus(opcode: number, status: number): Buffer {
-  return hciEvent(EVENT.COMMAND_STATUS, Buffer.of(status, 1, opcode & 0xff, opcode >> 8));
-}
-
 /** An ACL data packet: handle of 12 bits, packet boundary flag, payload. */
 export function aclPacket(handle: number, boundary: number, payload: Uint8Array): Buffer {
   const packet = Buffer.allocUnsafe(5 + payload.length);
