@@ -70,6 +70,8 @@ const ATT_CONFIRMATION = 0x1e;
 const CODES_KEPT_FROM_NOBLE = new Set([0x04, 0x05, 0x08, 0x0f]);
 const ATT_UNLIKELY_ERROR = 0x0e;
 const ATT_READ_BY_TYPE_REQUEST = 0x08;
+const ATT_READ_BY_TYPE_RESPONSE = 0x09;
+const ATT_READ_BY_GROUP_RESPONSE = 0x11;
 const ATT_ATTRIBUTE_NOT_FOUND = 0x0a;
 const CHARACTERISTIC_DECLARATION = 0x2803;
 /** Signalling codes (Vol 3 Part A, table 4.2). */
@@ -123,6 +125,8 @@ export interface HciLink {
 export interface HciHostEvents {
   /** A device answered a request with an ATT error. */
   attError(handle: number, code: number): void;
+  /** A device sent what no ATT PDU can be. */
+  nonsense(handle: number, detail: string): void;
   /** A link is over. */
   disconnected(handle: number, reason: number): void;
   /** A connection attempt ended, successfully or not. */
@@ -655,6 +659,11 @@ export class HciHost {
         else this.#events.attError(link.handle, pdu[4]!);
         return seen;
       }
+      case ATT_READ_BY_TYPE_RESPONSE:
+      case ATT_READ_BY_GROUP_RESPONSE:
+        if (isWholeList(pdu)) return pdu;
+        this.#events.nonsense(link.handle, `ATT ${pdu.subarray(0, 20).toString('hex')}`);
+        return null;
       default:
         return pdu;
     }
@@ -737,6 +746,15 @@ function timeoutMs(packet: Buffer, at: number): number {
 /** What a controller says beyond what there is, is nonsense that nothing may be reckoned with. */
 function within(value: number, { least, most }: { readonly least: number; readonly most: number }): number {
   return Math.min(most, Math.max(least, value));
+}
+
+/**
+ * Whether a list of attributes (Vol 3 Part F, 3.4.4.2 and 3.4.4.10) has entries of the length that it says, each with a handle and a value.
+ * noble divides by that length, and reads entries without end where it is 0.
+ */
+function isWholeList(pdu: Buffer): boolean {
+  const octets = pdu[1] ?? 0;
+  return octets > 2 && pdu.length > 2 && (pdu.length - 2) % octets === 0;
 }
 
 /** Full packets that fit a link's equal share of the interval: the air time of one with its empty answer (Vol 6 Part B, 2.1). */

@@ -110,6 +110,7 @@ class NobleRadio implements Radio {
     });
     this.#host = new HciHost(transport, clock, {
       attError: (handle, code) => this.#links.get(handle)?.attError(code),
+      nonsense: (handle, detail) => this.#threw(handle, new Error(detail)),
       disconnected: (handle, reason) => this.#linkEnded(handle, reason),
       pairingPdu: (handle, pdu) => this.#securities.get(handle)?.received(pdu),
       encryptionChanged: (handle, status, enabled) => this.#securities.get(handle)?.encryptionChanged(status, enabled),
