@@ -2,13 +2,12 @@ import { createHash } from 'node:crypto';
 import type { DeviceDescription } from '../contract/tray-file.ts';
 import { ATT_ERROR, type ServiceDeclaration } from './att-server.ts';
 import type { Faults } from './faults.ts';
+import { CHANNEL } from './hci/packet.ts';
 import { ah, type DeviceAddress } from './pairing-crypto.ts';
 import { PDU, WANTS } from './pairing-pdus.ts';
 import { type LinkKey, PairingResponder } from './pairing-responder.ts';
 import type { PeripheralHost, PeripheralSetup } from './peripheral-host.ts';
 
-/** The L2CAP channel of the Security Manager over LE (Core 5.4, Vol 3 Part A, 2.1, table 2.2). */
-const CID_SECURITY = 0x0006;
 /** Bond Management Service 1.0: delete the bond of the requesting device, LE transport only. */
 const DELETE_BOND_OF_REQUESTING_DEVICE = 0x03;
 const BOND_MANAGEMENT_SERVICE = '181e';
@@ -68,7 +67,7 @@ export class DeviceSecurity {
   setup(): Pick<PeripheralSetup, 'onL2cap' | 'onEncrypted' | 'keyFor'> {
     return {
       onL2cap: (cid, payload) => {
-        if (cid === CID_SECURITY) this.#responder?.received(payload);
+        if (cid === CHANNEL.security) this.#responder?.received(payload);
       },
       onEncrypted: () => {
         this.#log('bt: encrypted');
@@ -96,7 +95,8 @@ export class DeviceSecurity {
       bonded: (key) => this.#bonds.set(this.#central, key),
       log: this.#log,
     });
-    if (securityRequest) this.#host.sendL2cap(CID_SECURITY, Buffer.of(PDU.securityRequest, WANTS.secureConnections));
+    if (securityRequest)
+      this.#host.sendL2cap(CHANNEL.security, Buffer.of(PDU.securityRequest, WANTS.secureConnections));
   }
 
   /** Bond management, where it has any. */
@@ -126,7 +126,7 @@ export class DeviceSecurity {
   }
 
   #send(pdu: Buffer, nth: number): void {
-    const send = (bytes: Buffer) => this.#host.sendL2cap(CID_SECURITY, bytes);
+    const send = (bytes: Buffer) => this.#host.sendL2cap(CHANNEL.security, bytes);
     switch (this.#faults.inPairing(nth)) {
       case 'pairing-stops':
         return;

@@ -6,6 +6,7 @@ import type { ServiceDeclaration } from './att-server.ts';
 import { DeviceSecurity } from './device-security.ts';
 import type { Faults } from './faults.ts';
 import { FusServer, type FusValue } from './fus-server.ts';
+import { CHANNEL } from './hci/packet.ts';
 import { deviceImages, ImageSlots } from './image-slots.ts';
 import { type HashKind, ownImage } from './mcuboot.ts';
 import { type HciPort, PeripheralHost } from './peripheral-host.ts';
@@ -16,8 +17,6 @@ import { SmpServer } from './smp-server.ts';
 /** Service and characteristic of SMP over Bluetooth (Zephyr `smp_bt.c`; "SMP over Bluetooth" in its documentation; recorded databases). */
 const SMP_SERVICE = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
 const SMP_CHARACTERISTIC = 'da2e7828-fbce-4e01-ae9e-261174997c48';
-/** The L2CAP channel of signalling over LE (Core 5.4, Vol 3 Part A, 2.1, table 2.2). */
-const CID_SIGNALLING = 0x0005;
 /** The interval of the fault `change-interval`. */
 const SUDDEN_INTERVAL_MS = 100;
 
@@ -260,8 +259,8 @@ export class VirtualDevice {
     const link = ++this.#links;
     const ask = () => {
       if (link !== this.#links || !this.#host.connected) return;
-      this.#host.sendL2cap(CID_SIGNALLING, request);
-      this.#host.sendL2cap(CID_SIGNALLING, Buffer.of(0x40, 2, 0, 0));
+      this.#host.sendL2cap(CHANNEL.signalling, request);
+      this.#host.sendL2cap(CHANNEL.signalling, Buffer.of(0x40, 2, 0, 0));
     };
     if (wantsAfterMs > 0) this.#clock.after(wantsAfterMs, ask);
     else ask();
