@@ -28,7 +28,7 @@ import {
 import { RepeatFilter } from './repeat-filter.ts';
 import type { HciTransport } from './transport.ts';
 
-/** Bits of the LE features (Vol 6 Part B, 4.6). */
+/** Bits of the LE features (Vol 6 Part B, 4.6; Zephyr's BT_LE_FEAT_BIT_…, Wireshark's bthci_evt.le_features). */
 const FEATURE = { ENCRYPTION: 0, DATA_LENGTH: 5, PHY_2M: 8 } as const;
 /** How soon a device that restarts is to be missed: milliseconds, and connection events. */
 const SHORT_SUPERVISION_MS = 500;
@@ -59,7 +59,10 @@ const EVENT_HEADER_OCTETS = 3;
 /** An event may last as long as the interval, 1.25 ms in units of 0.625; noble asks for 3.75 ms. */
 const CE_UNITS = 2;
 
-/** ATT octets that the host acts on (Vol 3 Part F, 3.3 and 3.4). */
+/**
+ * ATT octets that the host acts on (Vol 3 Part F, 3.3 and 3.4); they and the signalling codes below as in Zephyr's `att_internal.h` and
+ * `l2cap_internal.h` and in Wireshark's dissectors (btatt.opcode, btatt.error_code, btl2cap.cmd_code).
+ */
 const ATT_ERROR_RESPONSE = 0x01;
 const ATT_MTU_REQUEST = 0x02;
 const ATT_MTU_RESPONSE = 0x03;

@@ -1,6 +1,8 @@
 /**
  * HCI packets as they cross an H4 transport: the type octet first. Source: Bluetooth Core Specification 5.4, Vol 4 Part A (H4) and
- * Part E (HCI commands and events).
+ * Part E (HCI commands and events). Each code below was held against Zephyr's `include/zephyr/bluetooth/hci_types.h` and against Wireshark's
+ * dissectors (`tshark -G values`, bthci_cmd.opcode, bthci_evt.code, bthci_evt.le_meta_subevent, bthci_cmd.status): no difference. Real
+ * controllers' bytes hold them in `test/unit/hci-recordings.test.ts`.
  */
 export const HCI_COMMAND = 0x01;
 export const HCI_ACL = 0x02;
