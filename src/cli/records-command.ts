@@ -102,7 +102,7 @@ export function learntText(product: string, learnt: readonly LearntProduct[]): s
     ['firmware that ran', 'frames', 'window', 'erase s', 'restart s', 'units', 'last'],
     learnt.map(({ running, facts, units, learntAt }) => [
       running,
-      facts.frames,
+      [facts.frames, facts.longestFrame && `at most ${facts.longestFrame}`].filter(Boolean).join(', '),
       facts.window,
       seconds(facts.eraseMs),
       seconds(facts.restartMs),

@@ -5,6 +5,8 @@
 export interface LearntFacts {
   /** Whether the server joins the writes of a frame. */
   readonly frames: 'one-write' | 'joined' | null;
+  /** The longest frame in octets, where the server takes less than one write and does not say so. */
+  readonly longestFrame: number | null;
   /** Requests in flight that uploads ended with. */
   readonly window: number | null;
   /** From the first request of an upload to its answer, in milliseconds: the erase. */
@@ -14,7 +16,13 @@ export interface LearntFacts {
 }
 
 /** Nothing is known yet. */
-export const NOTHING_LEARNT: LearntFacts = { frames: null, window: null, eraseMs: null, restartMs: null };
+export const NOTHING_LEARNT: LearntFacts = {
+  frames: null,
+  longestFrame: null,
+  window: null,
+  eraseMs: null,
+  restartMs: null,
+};
 
 /** What was learnt of a product from units that ran one firmware. */
 export interface LearntProduct {

@@ -9,8 +9,7 @@ const REOPEN_EVERY_MS = 3000;
 /** A radio by name, and how to open it. */
 export interface RadioOpener {
   readonly name: string;
-  /** `signal`: the radio is not wanted any more. */
-  open(signal: AbortSignal): Promise<Radio>;
+  open(): Promise<Radio>;
 }
 
 interface Place {
@@ -19,16 +18,14 @@ interface Place {
   detail: string | null;
   error: StationError | null;
   cancel: () => void;
-  /** What is still going on: a radio that is being opened, or let go of. */
-  busy: Promise<void>;
 }
 
-/** Holds a station's radios open; one that is lost is let go of, whatever of it ended first, and tried again until it is back. */
+/** Holds a station's radios open; one that is lost is tried again until it is back. */
 export class RadioRack implements RadioShelf {
   readonly #places: Place[];
   readonly #clock: Clock;
   readonly #handlers = new Set<() => void>();
-  readonly #stopped = new AbortController();
+  #stopped = false;
 
   constructor(openers: readonly RadioOpener[], clock: Clock) {
     this.#clock = clock;
@@ -38,13 +35,12 @@ export class RadioRack implements RadioShelf {
       detail: null,
       error: null,
       cancel: () => undefined,
-      busy: Promise.resolve(),
     }));
   }
 
   /** Tries every radio once; those that cannot be opened stay on the list as lost. */
   async start(): Promise<void> {
-    for (const place of this.#places) await this.#tryAgain(place);
+    for (const place of this.#places) await this.#open(place);
   }
 
   /** Why those could not be opened that are not open now. */
@@ -62,32 +58,20 @@ export class RadioRack implements RadioShelf {
   }
 
   async stop(): Promise<void> {
-    this.#stopped.abort();
+    this.#stopped = true;
     for (const place of this.#places) place.cancel();
-    await Promise.all(
-      this.#places.map(async (place) => {
-        await place.busy;
-        await place.radio?.stop();
-        await place.busy;
-      }),
-    );
-  }
-
-  #tryAgain(place: Place): Promise<void> {
-    place.busy = this.#open(place);
-    return place.busy;
+    await Promise.all(this.#places.map(({ radio }) => radio?.stop()));
   }
 
   async #open(place: Place): Promise<void> {
     try {
-      const radio = await place.opener.open(this.#stopped.signal);
-      if (this.#stopped.signal.aborted) return await radio.stop();
+      const radio = await place.opener.open();
+      if (this.#stopped) return await radio.stop();
       place.radio = radio;
       place.detail = null;
       place.error = null;
       void radio.ended.then((reason) => {
         place.radio = null;
-        place.busy = radio.stop();
         if (reason) this.#lost(place, reason.detail || reason.code);
       });
     } catch (error) {
@@ -98,10 +82,10 @@ export class RadioRack implements RadioShelf {
   }
 
   #lost(place: Place, detail: string): void {
-    if (this.#stopped.signal.aborted) return;
+    if (this.#stopped) return;
     place.detail = detail;
     this.#tell();
-    place.cancel = this.#clock.after(REOPEN_EVERY_MS, () => void this.#tryAgain(place));
+    place.cancel = this.#clock.after(REOPEN_EVERY_MS, () => void this.#open(place));
   }
 
   #tell(): void {

@@ -27,7 +27,7 @@ export class LessonStore {
   learn(product: string, running: string, lesson: Partial<LearntFacts>): void {
     const known = this.learnt(product, running);
     this.#port.write(() => {
-      for (const name of ['frames', 'window', 'eraseMs', 'restartMs'] as const) {
+      for (const name of ['frames', 'longestFrame', 'window', 'eraseMs', 'restartMs'] as const) {
         const value = lesson[name];
         if (value === undefined) continue;
         if (value === null) {

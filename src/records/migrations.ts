@@ -301,7 +301,7 @@ export const migrations: readonly string[] = [
   CREATE TABLE lesson (
     product TEXT NOT NULL,
     running TEXT NOT NULL,
-    name TEXT NOT NULL CHECK (name IN ('frames', 'window', 'eraseMs', 'restartMs')),
+    name TEXT NOT NULL CHECK (name IN ('frames', 'longestFrame', 'window', 'eraseMs', 'restartMs')),
     value TEXT NOT NULL,
     units INTEGER NOT NULL,
     learnt_at TEXT NOT NULL,

@@ -1,26 +1,26 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import type { DeviceDescription } from '../contract/tray-file.ts';
-import type { Faults } from './faults.ts';
+import { parseMcubootImage } from '../firmware/mcuboot-image.ts';
 import {
-  FusIntake,
-  type FusRequest,
-  type FusTaken,
-  fusAnswer,
-  helloBody,
-  type ListedImage,
-  REQUEST,
-  readBegin,
-  STATE,
-  STATUS,
+  decodeBegin,
+  encodeFrame,
+  encodeHello,
+  FUS,
+  FUS_STATE,
+  FUS_VERSION,
+  type FusFrame,
+  type FusImage,
   u32,
-} from './fus-frame.ts';
+} from '../protocols/fus/codec.ts';
+import { FrameIntake, type Intake } from '../protocols/fus/frame-intake.ts';
+import type { Faults } from './faults.ts';
 import type { ImageSlots } from './image-slots.ts';
-import { readImage } from './mcuboot.ts';
 
 const PAGE_BYTES = 4096;
 const RESTART_AFTER_MS = 250;
 const HARDWARE = 0x5340;
+const STATUS = { OK: 0, BAD_FRAME: 1, BAD_STATE: 2, BAD_OFFSET: 3, TOO_LARGE: 5, HASH_MISMATCH: 6, BUSY: 8 } as const;
 /** How long a second work queue may be behind the first. */
 const QUEUE_DELAY_MS = 40;
 
@@ -49,7 +49,7 @@ export interface FusServerHost {
 
 interface Upload {
   readonly image: number;
-  readonly sha256: Buffer;
+  readonly hash: string;
   readonly bytes: Buffer;
   offset: number;
 }
@@ -64,35 +64,35 @@ interface Outcome {
 /** The firmware upgrade service of a virtual device, and every way in which it can break the order of its own frames. */
 export class FusServer {
   readonly #host: FusServerHost;
-  readonly #intake: FusIntake;
-  #queue: FusRequest[] = [];
+  readonly #intake: FrameIntake;
+  #queue: FusFrame[] = [];
   #working = false;
   #upload: Upload | null = null;
-  #state: number = STATE.idle;
+  #state: number = FUS_STATE.IDLE;
   #seq = 0;
   #silent = false;
   #stopped = false;
 
   constructor(host: FusServerHost) {
     this.#host = host;
-    this.#intake = new FusIntake(host.description.fus, host.description.fusLimits.maxFrame);
-    if (host.images.some(({ confirmed }) => !confirmed)) this.#state = STATE.testing;
+    this.#intake = new FrameIntake(host.description.fus, host.description.fusLimits.maxFrame);
+    if (host.images.some(({ confirmed }) => !confirmed)) this.#state = FUS_STATE.TESTING;
   }
 
   /** A write to Control. */
   control(value: Buffer): void {
     const { markers } = this.#host.description.fus;
-    this.#take(this.#intake.marker(value[0] === markers.open));
+    this.#take(this.#intake.marker(value[0] === markers.open, this.#host.clock.now()));
   }
 
   /** A write to Data In. */
   data(value: Buffer): void {
-    this.#take(this.#intake.data(value));
+    this.#take(this.#intake.data(value, this.#host.clock.now()));
   }
 
   /** A link ended: what had only partly arrived is gone. */
   linkEnded(): void {
-    this.#intake.reset();
+    this.#intake.expire(Number.POSITIVE_INFINITY, 0);
     this.#queue = [];
   }
 
@@ -101,14 +101,14 @@ export class FusServer {
     this.#stopped = true;
   }
 
-  #take(frame: FusTaken): void {
-    if (!frame) return;
-    if ('malformed' in frame) {
-      this.#host.log(`fus: bad frame: ${frame.malformed}`);
-      return this.#answer(0, Buffer.of(STATUS.badFrame));
+  #take({ frame, malformed }: Intake): void {
+    if (malformed !== null) {
+      this.#host.log(`fus: bad frame: ${malformed}`);
+      this.#answer(0, Buffer.of(STATUS.BAD_FRAME));
     }
+    if (!frame) return;
     if (this.#queue.length >= this.#host.description.fusLimits.window)
-      return this.#answer(frame.type, Buffer.of(STATUS.busy));
+      return this.#answer(frame.type, Buffer.of(STATUS.BUSY));
     this.#queue.push(frame);
     if (!this.#working) this.#next();
   }
@@ -128,87 +128,78 @@ export class FusServer {
     else finish();
   }
 
-  #handle({ type, body }: FusRequest): Outcome {
+  #handle({ type, body }: FusFrame): Outcome {
     switch (type) {
-      case REQUEST.hello:
-        return { body: Buffer.concat([Buffer.of(STATUS.ok), this.#hello()]) };
-      case REQUEST.begin:
+      case FUS.HELLO:
+        return { body: Buffer.concat([Buffer.of(STATUS.OK), this.#hello()]) };
+      case FUS.BEGIN:
         return this.#begin(body);
-      case REQUEST.data:
+      case FUS.DATA:
         return this.#receive(body);
-      case REQUEST.finish:
+      case FUS.FINISH:
         return this.#finish();
-      case REQUEST.activate:
+      case FUS.ACTIVATE:
         return this.#activate(body);
-      case REQUEST.status:
-        return { body: Buffer.concat([Buffer.of(STATUS.ok, this.#state), u32(this.#upload?.offset ?? 0)]) };
-      case REQUEST.abort:
+      case FUS.STATUS:
+        return { body: Buffer.concat([Buffer.of(STATUS.OK, this.#state), u32(this.#upload?.offset ?? 0)]) };
+      case FUS.ABORT:
         this.#upload = null;
-        this.#state = STATE.idle;
-        return { body: Buffer.of(STATUS.ok) };
-      case REQUEST.confirm:
+        this.#state = FUS_STATE.IDLE;
+        return { body: Buffer.of(STATUS.OK) };
+      case FUS.CONFIRM:
         return this.#confirm(body);
-      case REQUEST.identify:
+      case FUS.IDENTIFY:
         this.#host.log(`fus: identify for ${body[0]} s`);
-        return { body: Buffer.of(STATUS.ok) };
+        return { body: Buffer.of(STATUS.OK) };
       default:
-        return { body: Buffer.of(STATUS.badFrame) };
+        return { body: Buffer.of(STATUS.BAD_FRAME) };
     }
   }
 
   #hello(): Buffer {
-    const images = this.#host.images.flatMap((slots, index): ListedImage[] => {
-      const image = (bytes: Buffer, running: boolean): ListedImage => ({
+    const { fusLimits } = this.#host.description;
+    const images = this.#host.images.flatMap((slots, index): FusImage[] => {
+      const image = (bytes: Buffer, running: boolean): FusImage => ({
         index,
         running,
         confirmed: running && slots.confirmed,
         pending: !running && slots.pending !== 'none',
-        version: readImage(bytes)?.versionOctets ?? Buffer.alloc(8),
-        sha256: createHash('sha256').update(bytes).digest(),
+        version: parseMcubootImage(slots.primary).version,
+        hash: createHash('sha256').update(bytes).digest('hex'),
       });
       return [image(slots.primary, true), ...(slots.secondary ? [image(slots.secondary, false)] : [])];
     });
-    return helloBody(this.#host.description.fusLimits, HARDWARE, images);
+    return encodeHello({ protocolVersion: FUS_VERSION, hardware: HARDWARE, images, ...fusLimits });
   }
 
   #begin(body: Buffer): Outcome {
-    const begin = readBegin(body);
+    const begin = decodeBegin(body);
     const slots = begin && this.#host.images[begin.image];
-    if (!begin || !slots) return { body: Buffer.of(STATUS.badState) };
-    if (begin.bytes > slots.slotBytes) return { body: Buffer.of(STATUS.tooLarge) };
-    if (slots.pending !== 'none' || !slots.confirmed) return { body: Buffer.of(STATUS.busy) };
+    if (!begin || !slots) return { body: Buffer.of(STATUS.BAD_STATE) };
+    if (begin.size > slots.slotBytes) return { body: Buffer.of(STATUS.TOO_LARGE) };
+    if (slots.pending !== 'none' || !slots.confirmed) return { body: Buffer.of(STATUS.BUSY) };
     const known = this.#upload;
-    if (
-      known &&
-      known.image === begin.image &&
-      known.sha256.equals(begin.sha256) &&
-      known.bytes.length === begin.bytes
-    ) {
-      return { body: Buffer.concat([Buffer.of(STATUS.ok), u32(known.offset)]) };
+    if (known && known.image === begin.image && known.hash === begin.hash && known.bytes.length === begin.size) {
+      return { body: Buffer.concat([Buffer.of(STATUS.OK), u32(known.offset)]) };
     }
     slots.secondary = null;
-    this.#upload = {
-      image: begin.image,
-      sha256: Buffer.from(begin.sha256),
-      bytes: Buffer.alloc(begin.bytes, 0xff),
-      offset: 0,
-    };
-    this.#state = STATE.receiving;
-    this.#host.log(`fus: begin image ${begin.image}, ${begin.bytes} bytes`);
-    const pages = Math.ceil(begin.bytes / PAGE_BYTES);
+    this.#upload = { image: begin.image, hash: begin.hash, bytes: Buffer.alloc(begin.size, 0xff), offset: 0 };
+    this.#state = FUS_STATE.RECEIVING;
+    this.#host.log(`fus: begin image ${begin.image}, ${begin.size} bytes`);
+    const pages = Math.ceil(begin.size / PAGE_BYTES);
     return {
-      body: Buffer.concat([Buffer.of(STATUS.ok), u32(0)]),
+      body: Buffer.concat([Buffer.of(STATUS.OK), u32(0)]),
       busyMs: pages * this.#host.description.flash.eraseMsPerPage,
     };
   }
 
   #receive(body: Buffer): Outcome {
     const upload = this.#upload;
-    if (!upload || body.length < 5) return { body: Buffer.of(STATUS.badState) };
+    if (!upload || body.length < 5) return { body: Buffer.of(STATUS.BAD_STATE) };
     const offset = body.readUInt32LE(0);
     const data = body.subarray(4);
     if (offset !== upload.offset || offset + data.length > upload.bytes.length)
-      return { body: Buffer.of(STATUS.badOffset) };
+      return { body: Buffer.of(STATUS.BAD_OFFSET) };
     const { faults, description } = this.#host;
     const end = offset + data.length;
     const happens = (act: 'drop-link' | 'flip-bit' | 'silent' | 'change-interval') =>
@@ -218,50 +209,50 @@ export class FusServer {
       this.#host.log('radio: link dropped');
       this.#host.dropLink();
       this.#silent = false;
-      return { body: Buffer.of(STATUS.busy) };
+      return { body: Buffer.of(STATUS.BUSY) };
     }
     if (happens('silent')) this.#silent = true;
     data.copy(upload.bytes, offset);
     if (happens('flip-bit')) upload.bytes[offset]! ^= 0x10;
     upload.offset = end;
     const busyMs = ((data.length / 4) * description.flash.writeUsPerWord) / 1000;
-    return { body: Buffer.concat([Buffer.of(STATUS.ok), u32(end)]), busyMs };
+    return { body: Buffer.concat([Buffer.of(STATUS.OK), u32(end)]), busyMs };
   }
 
   #finish(): Outcome {
     const upload = this.#upload;
-    if (!upload || upload.offset < upload.bytes.length) return { body: Buffer.of(STATUS.badState) };
+    if (!upload || upload.offset < upload.bytes.length) return { body: Buffer.of(STATUS.BAD_STATE) };
     const hash = createHash('sha256').update(upload.bytes).digest();
     this.#upload = null;
-    if (!hash.equals(upload.sha256)) {
-      this.#state = STATE.idle;
-      return { body: Buffer.of(STATUS.hashMismatch) };
+    if (hash.toString('hex') !== upload.hash) {
+      this.#state = FUS_STATE.IDLE;
+      return { body: Buffer.of(STATUS.HASH_MISMATCH) };
     }
     this.#host.images[upload.image]!.secondary = upload.bytes;
-    this.#state = STATE.complete;
+    this.#state = FUS_STATE.COMPLETE;
     this.#host.log('fus: complete');
-    return { body: Buffer.concat([Buffer.of(STATUS.ok), hash]) };
+    return { body: Buffer.concat([Buffer.of(STATUS.OK), hash]) };
   }
 
   #activate(body: Buffer): Outcome {
     const slots = this.#host.images[body[0] ?? -1];
-    if (!slots?.secondary) return { body: Buffer.of(STATUS.badState) };
+    if (!slots?.secondary) return { body: Buffer.of(STATUS.BAD_STATE) };
     slots.pending = body[1] === 1 ? 'permanent' : 'test';
-    this.#state = STATE.activated;
+    this.#state = FUS_STATE.ACTIVATED;
     this.#host.log(`fus: activate image ${body[0]} (${slots.pending})`);
-    return { body: Buffer.of(STATUS.ok), afterwards: () => this.#host.restart(RESTART_AFTER_MS) };
+    return { body: Buffer.of(STATUS.OK), afterwards: () => this.#host.restart(RESTART_AFTER_MS) };
   }
 
   #confirm(body: Buffer): Outcome {
     const slots = this.#host.images[body[0] ?? -1];
-    if (!slots) return { body: Buffer.of(STATUS.badState) };
+    if (!slots) return { body: Buffer.of(STATUS.BAD_STATE) };
     if (this.#host.faults.happens('revert', 'confirm')) {
-      return { body: Buffer.of(STATUS.ok), afterwards: () => this.#host.restart(0) };
+      return { body: Buffer.of(STATUS.OK), afterwards: () => this.#host.restart(0) };
     }
     slots.confirmed = true;
-    this.#state = STATE.idle;
+    this.#state = FUS_STATE.IDLE;
     this.#host.log('fus: confirmed');
-    return { body: Buffer.of(STATUS.ok) };
+    return { body: Buffer.of(STATUS.OK) };
   }
 
   #answer(type: number, body: Buffer): void {
@@ -270,7 +261,7 @@ export class FusServer {
     if (this.#silent || this.#stopped || faults.happens('drop-answer', 'always')) return;
     const frame = faults.happens('nonsense', 'always')
       ? Buffer.from('ffeeddccbbaa99887766554433221100', 'hex')
-      : fusAnswer(type, this.#seq, body, description.fus);
+      : encodeFrame({ type: type | FUS.ANSWER, seq: this.#seq, body }, description.fus);
     this.#seq = (this.#seq + 1) & 0xff;
     const { open, close } = description.fus.markers;
     const marker = (value: number): FusValue => ({ kind: 'marker', value: Buffer.of(value) });

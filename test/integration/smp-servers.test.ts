@@ -104,6 +104,16 @@ describe('frames', () => {
     expect(attempt.link?.facts?.mtu).toBe(mtu);
   });
 
+  test('a server that does not say how small its buffers are is found out, and the next unit is spared it', async () => {
+    const smp = { params: false, bufferBytes: 300 };
+    const { outcome, attempts } = await upgrade({ mtu: 498, smp });
+    expect(outcome).toBe('pass');
+    expect(attempts).toBe(1);
+    const reader = station.reader();
+    expect(reader.learnt('test')).toMatchObject([{ facts: { longestFrame: 256 } }]);
+    reader.close();
+  });
+
   test('an MTU that cannot carry the image header in one write is the link to blame, never the unit', async () => {
     const smp = { params: false, reassembly: 'rc-9' as const };
     const { outcome } = await upgrade({ mtu: 50, smp }, { firmware: await testFirmware(8000) });

@@ -133,7 +133,6 @@ describe('the HCI host', () => {
           { ...systemClock, after: () => () => undefined },
           {
             attError: () => undefined,
-            nonsense: () => undefined,
             disconnected: () => undefined,
             connectionComplete: () => undefined,
             pairingPdu: () => undefined,

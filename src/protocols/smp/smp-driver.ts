@@ -35,8 +35,6 @@ interface DeviceState {
   readonly buffers: ServerBuffers;
   /** How its bootloader starts images (`BOOT_MODE`). */
   readonly bootMode: number | null;
-  /** By image index the most bytes that it takes; empty when it does not say. */
-  readonly slotBytes: ReadonlyMap<number, number>;
 }
 
 class SmpUpgrade {
@@ -124,13 +122,15 @@ class SmpUpgrade {
     return readImageList(await this.#request(OP.READ, GROUP.IMAGE, IMAGE.STATE));
   }
 
-  /** One question after the other: how many requests the server holds is one of them. */
+  /** One question after the other until it is known that the server holds two: from four buffers on every one seen does. */
   async #readDevice(): Promise<DeviceState> {
     const buffers = this.#buffersIn(await this.#ask(GROUP.OS, OS.PARAMS));
-    const slots = await this.#slots();
-    const mode = (await this.#ask(GROUP.OS, OS.BOOTLOADER_INFO, { query: 'mode' }))?.mode;
-    const slotBytes = readSlotSizes((await this.#ask(GROUP.IMAGE, IMAGE.SLOT_INFO)) ?? {});
-    return { slots, buffers, bootMode: typeof mode === 'number' ? mode : null, slotBytes };
+    const askMode = () => this.#ask(GROUP.OS, OS.BOOTLOADER_INFO, { query: 'mode' });
+    const holdsTwo = buffers.count !== null && buffers.count >= 4;
+    const [slots, info] = holdsTwo
+      ? await Promise.all([this.#slots(), askMode()])
+      : [await this.#slots(), await askMode()];
+    return { slots, buffers, bootMode: typeof info?.mode === 'number' ? info.mode : null };
   }
 
   /** Older servers do not say what they can take: then a frame is one write. */
@@ -295,11 +295,14 @@ class SmpUpgrade {
 
   async #uploadAll(slots: readonly SlotState[], device: DeviceState): Promise<readonly SlotState[]> {
     const { step, remark } = this.#context;
-    for (const image of this.#images) {
-      if (activeSlot(slots, image.index)?.hash === runsAs(image)) continue;
-      if (isStaged(slots, image)) remark({ code: 'NO_UPLOAD_NEEDED', values: { image: image.index } });
-      else await step('upload', () => this.#upload(image, slots, device));
-    }
+    const missing = this.#images.filter((image) => {
+      if (activeSlot(slots, image.index)?.hash === runsAs(image)) return false;
+      if (!isStaged(slots, image)) return true;
+      remark({ code: 'NO_UPLOAD_NEEDED', values: { image: image.index } });
+      return false;
+    });
+    if (missing.length > 0) await this.#refuseTooLarge(missing);
+    for (const image of missing) await step('upload', () => this.#upload(image, slots, device));
     return step('verify-upload', async () => {
       const after = await this.#connection.surviving(() => this.#slots());
       for (const image of this.#images) {
@@ -312,15 +315,20 @@ class SmpUpgrade {
     });
   }
 
-  #refuseTooLarge({ index, bytes }: FirmwareImage, { slotBytes }: DeviceState): void {
+  /** An image is too large when it exceeds a size that the device tells; before anything is erased. */
+  async #refuseTooLarge(images: readonly FirmwareImage[]): Promise<void> {
+    const answer = await this.#connection.surviving(() => this.#ask(GROUP.IMAGE, IMAGE.SLOT_INFO));
+    const slotBytes = readSlotSizes(answer ?? {});
     if (slotBytes.size === 0) return;
-    const most = slotBytes.get(index);
-    if (most === undefined) throw new StationError('IMAGE_SLOT_UNKNOWN', `image ${index}`);
-    if (bytes.length > most) throw new StationError('IMAGE_TOO_LARGE', `${bytes.length} bytes, the slot takes ${most}`);
+    for (const { index, bytes } of images) {
+      const most = slotBytes.get(index);
+      if (most === undefined) throw new StationError('IMAGE_SLOT_UNKNOWN', `image ${index}`);
+      if (bytes.length > most)
+        throw new StationError('IMAGE_TOO_LARGE', `${bytes.length} bytes, the slot takes ${most}`);
+    }
   }
 
   async #upload(image: FirmwareImage, slots: readonly SlotState[], device: DeviceState): Promise<void> {
-    this.#refuseTooLarge(image, device);
     const context = this.#context;
     const { upgrade } = context.profile;
     const running = this.#running(slots);
@@ -338,6 +346,7 @@ class SmpUpgrade {
           buffers: device.buffers,
           window: upgrade.window,
           frames: upgrade.frames === 'auto' ? (learnt.frames ?? 'auto') : upgrade.frames,
+          longestFrame: learnt.longestFrame,
           startWindow: learnt.window,
           eraseMs: learnt.eraseMs,
           clock: context.clock,
@@ -362,7 +371,7 @@ class SmpUpgrade {
       });
     } catch (error) {
       // Whatever was wrong: what was believed of the server was there when it happened.
-      context.learn(running, { frames: null, window: null });
+      context.learn(running, { frames: null, longestFrame: null, window: null });
       throw error;
     }
     context.learn(running, { window });

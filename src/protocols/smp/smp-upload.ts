@@ -22,6 +22,8 @@ const STALLS_ALLOWED = 5;
 const REFUSALS_ALLOWED = 20;
 /** How often a device may forget an upload without having come further than ever before. */
 const RESTARTS_ALLOWED = 3;
+/** Frames that a server which does not say what it takes is tried with, one after the other, when one write is more than its buffer. */
+const SHORTER_FRAMES = [384, 256, 128] as const;
 /** Acknowledged chunks without loss before a wider window is tried; twice as many after each loss, up to the last. */
 const GROW_AFTER = 8;
 const GROW_AFTER_AT_MOST = 256;
@@ -51,6 +53,8 @@ export interface UploadOptions {
   readonly signal: AbortSignal;
   /** `auto` where it is left out. */
   readonly frames?: FrameCut;
+  /** The longest frame that an earlier upload found the server to take, where that was less than one write. */
+  readonly longestFrame?: number | null;
   /** What an earlier upload to the same firmware got to: where `window: auto` begins. */
   readonly startWindow?: number | null;
   /** How long an earlier erase took, in milliseconds; a longer one is waited for. */
@@ -63,7 +67,11 @@ export interface UploadOptions {
   /** Called when the upload ends, whole or broken off. */
   onEnd(figures: UploadFigures): void;
   /** How the server takes frames, as soon as it is known; the milliseconds until the first answer, which erases. */
-  onLearnt?(lesson: { readonly frames?: 'one-write' | 'joined'; readonly eraseMs?: number }): void;
+  onLearnt?(lesson: {
+    readonly frames?: 'one-write' | 'joined';
+    readonly longestFrame?: number;
+    readonly eraseMs?: number;
+  }): void;
 }
 
 interface Chunk {
@@ -104,6 +112,7 @@ class Upload {
   readonly #widest: number;
   #growAfter = GROW_AFTER;
   #frames: FrameCut;
+  #longestFrame: number;
   /** A frame of several writes was acknowledged: the server joins them. */
   #joins = false;
   /** Frames were cut shorter, and it is not known yet whether that helps. */
@@ -127,6 +136,7 @@ class Upload {
     this.#options = options;
     this.#total = firmware.bytes.length;
     this.#backOff = new BackOff(options.clock, options.signal);
+    this.#longestFrame = options.longestFrame ?? Number.POSITIVE_INFINITY;
     const joins = options.buffers.frameBytes > client.writeBytes;
     this.#frames = joins ? (options.frames ?? 'auto') : 'one-write';
     const { window, startWindow, buffers } = options;
@@ -182,9 +192,9 @@ class Upload {
       await first.exchange.sent;
       const second = this.#window > 1 && first.end < this.#total ? this.#send(first.end) : null;
       const body = await this.#awaitLong(first, timeoutMs, second);
-      if (!body) {
+      if (body === null || body === 'lost') {
         if (first.long) throw this.#tooSmall('no answer to');
-        await this.#stalled();
+        if (body === null || !this.#shorten()) await this.#stalled();
         continue;
       }
       const refusal = this.#refusalIn(body);
@@ -197,6 +207,7 @@ class Upload {
       const offset = this.#offsetIn(body);
       const goesOn = offset === first.end;
       if (goesOn) onLearnt?.({ eraseMs: clock.now() - sentAt });
+      if (Number.isFinite(this.#longestFrame)) onLearnt?.({ longestFrame: this.#longestFrame });
       if (!goesOn) this.#forgetAll();
       this.#next = goesOn && second ? second.end : offset;
       if (offset > first.end) {
@@ -262,11 +273,25 @@ class Upload {
     const sha = createHash('sha256').update(bytes).digest();
     const { writeBytes } = this.#client;
     const { frameBytes } = this.#options.buffers;
-    const short = openingOf(Math.min(writeBytes, frameBytes), { total: this.#total, index, sha });
+    const short = openingOf(this.#oneWrite(), { total: this.#total, index, sha });
     if (short) return { ...short, long: false };
     const long = frameBytes > writeBytes ? openingOf(frameBytes, { total: this.#total, index, sha }) : null;
     if (!long) throw this.#tooSmall('the opening fields and an image header do not fit');
     return { ...long, long: true };
+  }
+
+  #oneWrite(): number {
+    return Math.min(this.#options.buffers.frameBytes, this.#client.writeBytes, this.#longestFrame);
+  }
+
+  /** The first frame was lost, though the server answers: it may be longer than the server's buffer. False when there is no shorter one. */
+  #shorten(): boolean {
+    const shorter = SHORTER_FRAMES.find((bytes) => bytes < this.#oneWrite());
+    if (shorter === undefined) return false;
+    this.#longestFrame = shorter;
+    this.#resends += 1;
+    this.#forgetAll();
+    return true;
   }
 
   #tooSmall(what: string): StationError {
@@ -278,7 +303,7 @@ class Upload {
   #frameBytes(): number {
     const { frameBytes } = this.#options.buffers;
     const untried = this.#frames === 'auto' && this.#acknowledged === 0;
-    return this.#frames === 'one-write' || untried ? Math.min(frameBytes, this.#client.writeBytes) : frameBytes;
+    return this.#frames === 'one-write' || untried ? this.#oneWrite() : Math.min(frameBytes, this.#longestFrame);
   }
 
   /** Waits for the next answer; a time-out goes back to what is acknowledged. */
@@ -287,7 +312,7 @@ class Upload {
     const oldest = this.#inFlight.values().next().value;
     if (oldest && oldest.end >= this.#total && this.#inFlight.size === 1) {
       const body = await this.#awaitLong(oldest, LAST_TIMEOUT_MS);
-      if (!body) await this.#stalled();
+      if (body === null || body === 'lost') await this.#stalled();
       return;
     }
     const { promise, resolve } = Promise.withResolvers<'woken' | 'timeout'>();
@@ -301,13 +326,13 @@ class Upload {
 
   /**
    * Waits for an answer that may take long. A request behind it, the next chunk's or an echo, that is answered while it is not proves it
-   * lost, for servers answer in order. Null: lost or timed out.
+   * lost, for servers answer in order. Null when nothing at all is answered in time.
    */
   async #awaitLong(
     chunk: Chunk,
     timeoutMs: number,
     next: Chunk | null = null,
-  ): Promise<Readonly<Record<string, unknown>> | null> {
+  ): Promise<Readonly<Record<string, unknown>> | 'lost' | null> {
     const { clock, signal } = this.#options;
     const until = clock.now() + timeoutMs;
     let probe: SmpExchange | null = null;
@@ -318,14 +343,8 @@ class Upload {
           if (behind) waits.push(behind.answered.then(() => 'lost' as const));
         }
         try {
-          const result = await deadline(
-            clock,
-            PROBE_EVERY_MS,
-            Promise.race(waits),
-            () => new StationError('DEVICE_SILENT'),
-            signal,
-          );
-          return typeof result === 'string' ? null : result;
+          const silent = () => new StationError('DEVICE_SILENT');
+          return await deadline(clock, PROBE_EVERY_MS, Promise.race(waits), silent, signal);
         } catch (error) {
           if (!(error instanceof StationError && error.code === 'DEVICE_SILENT')) throw error;
         }
