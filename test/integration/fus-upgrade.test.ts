@@ -1,4 +1,7 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { outcomes, type TestRun, testFirmware, twoCoreFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 let station: VirtualStation;
@@ -75,6 +78,24 @@ describe('a FUS device', () => {
   ] as const)('told to %s ends with its own code', async (act, at, outcome) => {
     station = await VirtualStation.start({ units: 1, device: device(), faults: [{ unit: 1, at, do: act }] });
     expect(outcomes(await station.run({ profile: fus({}, { retries: 0 }), units: 1 }))).toEqual(all(1, outcome));
+  });
+
+  test('that runs the right image while another is pending is not skipped: that one would start at its next power-up', async () => {
+    const firmware = await testFirmware();
+    const directory = await mkdtemp(join(tmpdir(), 'dfu-image-'));
+    onTestFinished(() => rm(directory, { recursive: true }));
+    const file = join(directory, 'image.bin');
+    await writeFile(file, firmware.images[0]!.bytes);
+    const slots = [
+      { slot: 0 as const, file },
+      { version: '0.8.0', state: 'pending' as const },
+    ];
+    station = await VirtualStation.start({ units: 1, device: { ...device(), slots } });
+    const summary = await station.run({ profile: fus({}, { retries: 0 }), units: 1, firmware });
+    expect(outcomes(summary)).toEqual(all(1, 'fail DEVICE_BUSY'));
+    const reader = station.reader();
+    expect(reader.show('SN0001').remarks).toMatchObject([{ code: 'STAYS_PENDING' }]);
+    reader.close();
   });
 
   test('too small for the image, or running a newer one, is refused before anything is sent', async () => {

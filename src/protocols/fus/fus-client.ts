@@ -3,6 +3,7 @@ import { StationError } from '../../contract/errors.ts';
 import type { FusSettings } from '../../contract/product-file.ts';
 import type { OrderAnomaly } from '../../contract/records.ts';
 import type { Characteristic, ImageBytes, Link, WriteCommand } from '../../radio/radio.ts';
+import { BackOff } from '../back-off.ts';
 import { encodeFrame, FUS, FUS_STATUS, type FusFrame } from './codec.ts';
 import { FrameIntake, type Intake } from './frame-intake.ts';
 import { OrderAnalyser } from './order.ts';
@@ -104,17 +105,24 @@ export class FusClient {
   }
 
   /**
-   * Sends a request and returns its answer's body after the status. Asked again when it stays out, up to three times in all.
+   * Sends a request and returns its answer's body after the status. Asked again when it stays out, up to three times in all, and a little
+   * later each time while the device is busy or cannot write its flash.
    * @throws StationError DEVICE_SILENT, DEVICE_ERROR and its kin by status, FRAME_ORDER, DEVICE_NONSENSE, or the link's end
    */
   async request(type: number, body: Buffer, options: { timeoutMs?: number; signal: AbortSignal }): Promise<FusAnswer> {
     const timeoutMs = options.timeoutMs ?? ANSWER_TIMEOUT_MS;
-    for (let attempt = 1; ; attempt++) {
+    const backOff = new BackOff(this.#clock, options.signal);
+    for (let attempt = 1; ; ) {
       try {
         return await this.#ask(type, body, timeoutMs, options.signal);
       } catch (error) {
+        if (error instanceof StationError && passes(error)) {
+          await backOff.after(error);
+          continue;
+        }
         const silent = error instanceof StationError && error.code === 'DEVICE_SILENT';
         if (!silent || attempt >= TRIES) throw error;
+        attempt += 1;
       }
     }
   }
@@ -236,6 +244,11 @@ export class FusClient {
   }
 }
 
+/** Whether an error usually passes: flash that could not be written, a device that is busy. */
+export function passes({ code }: StationError): boolean {
+  return code === 'DEVICE_FLASH_ERROR' || code === 'DEVICE_BUSY';
+}
+
 /** The body after its status. @throws StationError by the status */
 export function afterStatus(type: number, body: Buffer): Buffer {
   const status = body[0];
@@ -250,7 +263,7 @@ export function afterStatus(type: number, body: Buffer): Buffer {
       7: 'DOWNGRADE_REFUSED',
       8: 'DEVICE_BUSY',
     }[status] ?? 'DEVICE_ERROR';
-  const retryable = status === 1 || status === 3 || status === 6 || status === 8;
+  const retryable = status === 1 || status === 3 || status === 4 || status === 6 || status === 8;
   throw new StationError(code as 'DEVICE_ERROR', `${name(type)}: ${said}`, { retryable });
 }
 

@@ -12,6 +12,7 @@ import {
   type UpgradeContext,
   type UpgradeResult,
 } from '../driver.ts';
+import { LeastProgress } from '../least-progress.ts';
 import { decodeHello, FUS, FUS_VERSION, type FusHello, type FusImage } from './codec.ts';
 import { FusClient } from './fus-client.ts';
 import { uploadFusImage } from './fus-upload.ts';
@@ -59,7 +60,10 @@ class FusUpgrade {
     let hello = await context.step('read-state', () => this.#connection.surviving(() => this.#hello()));
     context.slots('before', slotStates(hello));
     this.#refuseUnknown(hello);
-    if (this.#images.every(({ image, hash }) => runs(hello, image.index, hash, true))) return this.#result('skipped');
+    if (this.#images.every(({ image, hash }) => runs(hello, image.index, hash, true))) {
+      this.#refuseOtherPending(hello);
+      return this.#result('skipped');
+    }
     for (const { image, hash } of this.#images) {
       if (runs(hello, image.index, hash, true)) continue;
       if (!runs(hello, image.index, hash, false)) {
@@ -80,6 +84,7 @@ class FusUpgrade {
     for (const { image, hash } of this.#images) {
       if (!runs(hello, image.index, hash, true)) throw new StationError('WRONG_IMAGE_RUNNING', `image ${image.index}`);
     }
+    this.#refuseOtherPending(hello);
     return this.#result('pass');
   }
 
@@ -100,20 +105,40 @@ class FusUpgrade {
   #refuseUnknown({ images, protocolVersion }: FusHello): void {
     if (protocolVersion !== FUS_VERSION)
       throw new StationError('DEVICE_NONSENSE', `protocol version ${protocolVersion}`);
+    const twice = images.find(
+      (each, at) => each.running && images.findIndex(({ index, running }) => running && index === each.index) !== at,
+    );
+    if (twice) throw new StationError('DEVICE_NONSENSE', `two running images of index ${twice.index}`);
     const missing = this.#images.find(({ image }) => !images.some(({ index }) => index === image.index));
     if (missing) throw new StationError('IMAGE_SLOT_UNKNOWN', `image ${missing.image.index}`);
   }
 
+  /** What is pending starts at the next power-up, whatever runs now; FUS has no way to take it back. */
+  #refuseOtherPending({ images }: FusHello): void {
+    const other = images.find(({ pending, running }) => pending && !running);
+    if (!other) return;
+    const version = formatVersion(other.version);
+    this.#context.remark({ code: 'STAYS_PENDING', values: { image: other.index, version } });
+    throw new StationError('DEVICE_BUSY', `image ${other.index} ${version} is pending`, { retryable: true });
+  }
+
   #refuseDowngrade(hello: FusHello, { index, image }: FirmwareImage): void {
+    if (this.#context.profile.upgrade.allowDowngrade) return;
     const running = runningImage(hello, index)?.version;
-    if (this.#context.profile.upgrade.allowDowngrade || !running || compareVersions(image.version, running) >= 0)
+    if (!running) {
+      this.#context.remark({ code: 'VERSION_UNJUDGED', values: { image: index, said: 'it is not listed' } });
       return;
+    }
+    if (compareVersions(image.version, running) >= 0) return;
     const detail = `image ${index}: ${formatVersion(running)} runs, ${formatVersion(image.version)} offered`;
     throw new StationError('DOWNGRADE_REFUSED', detail);
   }
 
   async #upload(image: FirmwareImage, hash: string, first: FusHello): Promise<void> {
     const context = this.#context;
+    const { upgrade } = context.profile;
+    const leastProgress = new LeastProgress(context.clock, upgrade.leastBytesPerMinute);
+    let unsentBytes = 0;
     let hello: FusHello | null = first;
     await this.#connection.progressing(async (progressed) => {
       const known: FusHello = hello ?? (await this.#hello());
@@ -122,14 +147,22 @@ class FusUpgrade {
         hello: known,
         clock: context.clock,
         signal: context.signal,
-        window: context.profile.upgrade.window,
+        window: upgrade.window,
+        leastProgress,
         onProgress: (bytes) => {
           progressed(bytes);
           context.progress(image.index, bytes, image.bytes.length);
         },
-        onEnd: (figures) => context.uploaded(figures),
+        onEnd: (figures) => {
+          unsentBytes += figures.unsentBytes;
+          context.uploaded(figures);
+        },
       });
     });
+    if (unsentBytes === 0) return;
+    context.remark({ code: 'BYTES_NOT_SENT', values: { image: image.index, bytes: unsentBytes } });
+    if (upgrade.bytesNotSent === 'flag') return;
+    throw new StationError('UPLOAD_NOT_SENT', `image ${image.index}: ${unsentBytes} bytes`);
   }
 
   /** The device reboots after it has answered; the answer is often lost with the link. */
@@ -138,7 +171,8 @@ class FusUpgrade {
     await step('activate', () =>
       answerMayBeLost(() => this.#fus.request(FUS.ACTIVATE, Buffer.of(index, mode), { signal })),
     );
-    await this.#connection.restarted();
+    const restartMs = await this.#connection.restarted();
+    this.#context.learn('', { restartMs });
   }
 
   async #verifyRunning({ index }: FirmwareImage, hash: string, before: FusHello): Promise<FusHello> {

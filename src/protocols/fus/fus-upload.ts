@@ -1,9 +1,11 @@
 import { type Clock, sleep } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
+import { BackOff } from '../back-off.ts';
 import type { UploadFigures } from '../driver.ts';
+import type { LeastProgress } from '../least-progress.ts';
 import { encodeBegin, FUS, FUS_CRC_BYTES, FUS_HEADER_BYTES, type FusHello, u32 } from './codec.ts';
-import { afterStatus, type FusClient } from './fus-client.ts';
+import { afterStatus, type FusClient, passes } from './fus-client.ts';
 
 const OFFSET_BYTES = 4;
 const WORD_BYTES = 4;
@@ -22,6 +24,7 @@ export interface FusUploadPort {
   readonly signal: AbortSignal;
   /** DATA frames on the way at once; `auto` takes what the device offers. */
   readonly window: number | 'auto';
+  readonly leastProgress: LeastProgress;
   onProgress(bytes: number): void;
   onEnd(figures: UploadFigures): void;
 }
@@ -42,7 +45,7 @@ export function dataBytes(
 
 /**
  * Sends one image: BEGIN says where to go on, DATA frames go out in a window, FINISH's hash must be the image's.
- * @throws StationError IMAGE_HASH_MISMATCH, DEVICE_SILENT, what the device answers, or the link's end
+ * @throws StationError IMAGE_HASH_MISMATCH, DEVICE_SILENT, DEVICE_TOO_SLOW, what the device answers, or the link's end
  */
 export async function uploadFusImage(
   fus: FusClient,
@@ -51,7 +54,7 @@ export async function uploadFusImage(
   settings: { readonly header: 'standard' | 'none'; readonly checksum: 'crc16' | 'none' },
   port: FusUploadPort,
 ): Promise<void> {
-  const { clock, signal, hello } = port;
+  const { clock, signal, hello, leastProgress } = port;
   const { bytes } = image;
   const begin = encodeBegin(image.index, bytes.length, image.image.version, Buffer.from(hash, 'hex'));
   const fromOffset = offsetOf(
@@ -61,7 +64,19 @@ export async function uploadFusImage(
   const startedMs = clock.now();
   const chunk = dataBytes(hello.maxFrame, fus.link.facts().mtu, settings.header, settings.checksum);
   const window = port.window === 'auto' ? hello.window : Math.min(port.window, hello.window);
-  const state = { acknowledged: fromOffset, sent: fromOffset, resends: 0, asks: 0, sentBytes: 0, lastMs: clock.now() };
+  const state = {
+    acknowledged: fromOffset,
+    sent: fromOffset,
+    sentTo: fromOffset,
+    unsentBytes: 0,
+    resends: 0,
+    asks: 0,
+    sentBytes: 0,
+    lastMs: clock.now(),
+    /** An error that usually passes, not yet waited out. */
+    passing: null as StationError | null,
+  };
+  const backOff = new BackOff(clock, signal);
   let wake: () => void = () => undefined;
   /** The frame before, on its way to the controller. */
   let writing: Promise<void> = Promise.resolve();
@@ -70,28 +85,42 @@ export async function uploadFusImage(
     try {
       const next = offsetOf(afterStatus(FUS.DATA, body), bytes.length);
       if (next > state.acknowledged) {
+        state.unsentBytes += Math.max(0, next - state.sentTo);
+        state.sentTo = Math.max(state.sentTo, next);
         state.acknowledged = next;
+        state.sent = Math.max(state.sent, next);
         state.asks = 0;
+        backOff.reset();
         port.onProgress(next);
       }
       state.lastMs = clock.now();
     } catch (error) {
       // A frame that came damaged or out of place is sent again; anything else ends the upload.
       if (!(error instanceof StationError)) throw error;
-      if (error.code === 'DEVICE_ERROR' && error.retryable) state.lastMs = Number.NEGATIVE_INFINITY;
+      if (passes(error)) state.passing = error;
+      else if (error.code === 'DEVICE_ERROR' && error.retryable) state.lastMs = Number.NEGATIVE_INFINITY;
       else refused = error;
     }
     wake();
   });
+  leastProgress.resume();
   try {
     while (state.acknowledged < bytes.length) {
       signal.throwIfAborted();
+      leastProgress.check(state.acknowledged);
       if (refused) throw refused;
+      if (state.passing) {
+        await fus.whileUsable(backOff.after(state.passing));
+        state.passing = null;
+        await askWhereItStands();
+        continue;
+      }
       const onTheWay = Math.ceil((state.sent - state.acknowledged) / chunk);
       if (state.sent < bytes.length && onTheWay < window) {
         const offset = state.sent;
         const data = bytes.subarray(offset, offset + chunk);
         state.sent += data.length;
+        state.sentTo = Math.max(state.sentTo, state.sent);
         state.sentBytes += data.length;
         const body = Buffer.concat([u32(offset), data]);
         const write = fus.send(FUS.DATA, body, { image: image.index, offset, at: OFFSET_BYTES });
@@ -121,11 +150,12 @@ export async function uploadFusImage(
     }
   } finally {
     fus.onDataAnswer(null);
+    leastProgress.pause();
     port.onEnd({
       image: image.index,
       fromOffset,
       sentBytes: state.sentBytes,
-      unsentBytes: 0,
+      unsentBytes: state.unsentBytes,
       resends: state.resends,
       window,
       durationMs: clock.now() - startedMs,
