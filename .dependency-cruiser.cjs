@@ -16,6 +16,9 @@ const onlyIn = (name, module, folder) => ({
   to: { path: module },
 });
 
+/** What a transport and a captured packet are: shapes, which a simulator may share. */
+const PORTS = ['^src/radio/hci/transport\\.ts$', '^src/radio/radio\\.ts$'];
+
 module.exports = {
   forbidden: [
     {
@@ -32,7 +35,29 @@ module.exports = {
     only('protocols', ['contract', 'firmware', 'radio']),
     only('diagnostics', ['contract', 'radio', 'protocols']),
     only('scheduler', ['contract', 'firmware', 'radio', 'records', 'protocols', 'diagnostics']),
-    only('virtual', ['contract', 'firmware', 'radio', 'protocols']),
+    {
+      name: 'simulator-shares-nothing',
+      comment:
+        'what simulator and station have from one place can be wrong in both: no constant and no codec is shared',
+      severity: 'error',
+      from: { path: '^src/virtual/', pathNot: '^src/virtual/replay-transport\\.ts$' },
+      to: {
+        path: '^(src|electron|renderer)/',
+        pathNot: ['^src/virtual/', '^src/clock\\.ts$', '^src/contract/(tray-file|errors)\\.ts$', ...PORTS],
+      },
+    },
+    {
+      name: 'simulator-knows-ports-by-their-types',
+      severity: 'error',
+      from: { path: '^src/virtual/', pathNot: '^src/virtual/replay-transport\\.ts$' },
+      to: { path: PORTS, dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'tray-file-imports-nothing',
+      severity: 'error',
+      from: { path: '^src/contract/tray-file\\.ts$' },
+      to: { path: '^src/' },
+    },
     only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'diagnostics', 'scheduler']),
     only('server', ['contract', 'station', 'host']),
     only('host', [

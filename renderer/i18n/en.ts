@@ -218,6 +218,7 @@ export const en = {
       keyLost: 'the device had lost its key',
     },
     intervalChanges: 'Interval changes',
+    supervisionChanges: 'Supervision time-out changes',
     bytes: 'Bytes',
     speed: 'Speed',
     operator: 'Operator',

@@ -215,6 +215,7 @@ export const zhCn: Messages = {
       keyLost: '设备已丢失密钥',
     },
     intervalChanges: '间隔变化',
+    supervisionChanges: '监督超时变化',
     bytes: '字节',
     speed: '速度',
     operator: '操作员',

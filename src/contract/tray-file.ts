@@ -301,6 +301,67 @@ const fault = z.strictObject({
   times: z.int().min(1).optional(),
 });
 
+/** A status or reason of HCI (Core 5.4, Vol 1 Part F), other than success. */
+const hciError = z.int().min(0x01).max(0x45);
+
+/** How a command is answered otherwise than usual, `times` times (always when left out). */
+const answer = z.strictObject({
+  /** The command's opcode, such as 0x2022; left out: every command. */
+  opcode: z.int().min(0).max(0xffff).optional(),
+  /** Refuses with this status; 0x01: does not know the command. */
+  status: hciError.optional(),
+  /** Acts at once and answers so much later, when other events may have gone before. */
+  afterMs: z.number().min(0).max(60_000).default(0),
+  /** Does not answer at all. */
+  silent: z.boolean().default(false),
+  times: z.int().min(1).optional(),
+});
+
+/** What breaks in a controller, once, so long after its host's first command. */
+const controllerFault = z.strictObject({
+  atMs: z.number().min(0),
+  do: z.enum([
+    'hardware-error', // says so, and goes on
+    'reset', // starts anew, as after a brown-out: every link and setting is forgotten
+    'garbage', // octets that are no HCI packet
+    'stuck', // answers nothing from now on
+  ]),
+});
+
+/**
+ * The controller of each radio. Its defaults are those of Zephyr's own controller, as recorded. What can be chosen:
+ * `aclBuffers` host buffers of 251 octets; `links` that it carries at a time; `slotUs`, the air that each link's event has for itself, and by
+ * which the anchors of its links are apart; `crowded`, what becomes of a link for whose slot there is no room in the interval: it shares
+ * somebody's air, or is never established (0x3e); `completed`, whether each packet is reported by an event of its own or those of a
+ * connection event together; `enhancedConnectionComplete`, sent in place of Connection Complete when the host's mask lets it through;
+ * `connectsWhileScanning`; `latencyMs` each way between host and controller, and `wireBytesPerSecond` (a UART of 1 Mbaud: 96000);
+ * `failsConnects`, so many connections that fail with 0x3e, by a status or by a disconnection; `ownParameters`, the controller applies what
+ * a peripheral asks for, whatever its host says; `answers` and `faults`.
+ */
+const controller = z.strictObject({
+  aclBuffers: z.int().min(2).max(64).default(7),
+  links: z.int().min(1).max(20).default(20),
+  slotUs: z.int().min(1000).max(20_000).default(4810),
+  crowded: z.enum(['share', 'fail']).default('share'),
+  completed: z.enum(['each', 'event']).default('each'),
+  enhancedConnectionComplete: z.boolean().default(true),
+  connectsWhileScanning: z.boolean().default(false),
+  latencyMs: z.number().min(0).max(1000).default(0),
+  wireBytesPerSecond: z.int().min(1000).optional(),
+  failsConnects: z
+    .strictObject({ times: z.int().min(1), how: z.enum(['status', 'disconnection']).default('status') })
+    .optional(),
+  ownParameters: z.boolean().default(false),
+  answers: z.array(answer).default([]),
+  faults: z.array(controllerFault).default([]),
+});
+
+/** What else is on the air: `neighbours` advertisers that belong to nobody here, each advertising every `neighbourIntervalMs`. */
+const air = z.strictObject({
+  neighbours: z.int().min(0).max(10_000).default(0),
+  neighbourIntervalMs: z.number().min(20).max(10_240).default(250),
+});
+
 /** A virtual tray: its devices, what sets single ones apart, and what goes wrong. YAML. */
 export const trayFile = z.strictObject({
   units: z.int().min(1).max(256).default(8),
@@ -317,14 +378,8 @@ export const trayFile = z.strictObject({
       });
     }),
   faults: z.array(fault).default([]),
-  /** The controller of each radio: host buffers of 251 octets. */
-  controller: z
-    .strictObject({
-      aclBuffers: z.int().min(2).max(64).default(8),
-      /** Links that it carries at a time. */
-      links: z.int().min(1).max(20).default(20),
-    })
-    .prefault({}),
+  controller: controller.prefault({}),
+  air: air.prefault({}),
   /** How much faster than the air its time passes; figures are only meant at 1. */
   speed: z.number().min(0.1).max(100).default(1),
   seed: z.int().min(0).default(1),
@@ -340,6 +395,10 @@ export type SmpAnswer = DeviceDescription['smp']['answers'][number];
 export type SlotContent = z.infer<typeof slotContent>;
 /** One image of a virtual device. */
 export type DeviceImage = z.infer<typeof deviceImage>;
+/** A virtual controller's description. */
+export type ControllerDescription = z.infer<typeof controller>;
+/** What a controller is when nothing else is said of it. */
+export const usualController: ControllerDescription = controller.parse({});
 /** A fault of a virtual device. */
 export type FaultDescription = z.infer<typeof fault>;
 

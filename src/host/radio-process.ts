@@ -28,16 +28,20 @@ const order = z.object({
   disorder: z.object({ fault: trayFile.shape.faults.unwrap().element, seed: z.number() }).nullable(),
 });
 
-/** Opens a radio in this process, or, where `fork` is given, in one of its own. @throws StationError as openRadio */
+/**
+ * Opens a radio in this process, or, where `fork` is given, in one of its own; `signal` gives up one that is not yet ready there.
+ * @throws StationError as openRadio
+ */
 export function openOwnRadio(
   spec: RealRadioSpec,
   disorder: HostDisorder | null,
   clock: Clock,
   fork: ForkProgram | null,
+  signal?: AbortSignal,
 ): Promise<Radio> {
   if (!fork) return openRadio(spec, clock, transportDisorder(disorder, clock));
   const order: RadioOrder = { spec, disorder };
-  return openRemoteRadio(spec.name, fork(['radio-process', JSON.stringify(order)]), clock);
+  return openRemoteRadio(spec.name, fork(['radio-process', JSON.stringify(order)]), clock, signal);
 }
 
 /** Runs a radio in this process for the one that started it, until it is told to stop or that one is gone. */

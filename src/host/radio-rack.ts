@@ -9,7 +9,8 @@ const REOPEN_EVERY_MS = 3000;
 /** A radio by name, and how to open it. */
 export interface RadioOpener {
   readonly name: string;
-  open(): Promise<Radio>;
+  /** `signal`: the radio is not wanted any more. */
+  open(signal: AbortSignal): Promise<Radio>;
 }
 
 interface Place {
@@ -18,14 +19,16 @@ interface Place {
   detail: string | null;
   error: StationError | null;
   cancel: () => void;
+  /** What is still going on: a radio that is being opened, or let go of. */
+  busy: Promise<void>;
 }
 
-/** Holds a station's radios open; one that is lost is tried again until it is back. */
+/** Holds a station's radios open; one that is lost is let go of, whatever of it ended first, and tried again until it is back. */
 export class RadioRack implements RadioShelf {
   readonly #places: Place[];
   readonly #clock: Clock;
   readonly #handlers = new Set<() => void>();
-  #stopped = false;
+  readonly #stopped = new AbortController();
 
   constructor(openers: readonly RadioOpener[], clock: Clock) {
     this.#clock = clock;
@@ -35,12 +38,13 @@ export class RadioRack implements RadioShelf {
       detail: null,
       error: null,
       cancel: () => undefined,
+      busy: Promise.resolve(),
     }));
   }
 
   /** Tries every radio once; those that cannot be opened stay on the list as lost. */
   async start(): Promise<void> {
-    for (const place of this.#places) await this.#open(place);
+    for (const place of this.#places) await this.#tryAgain(place);
   }
 
   /** Why those could not be opened that are not open now. */
@@ -58,20 +62,32 @@ export class RadioRack implements RadioShelf {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopped.abort();
     for (const place of this.#places) place.cancel();
-    await Promise.all(this.#places.map(({ radio }) => radio?.stop()));
+    await Promise.all(
+      this.#places.map(async (place) => {
+        await place.busy;
+        await place.radio?.stop();
+        await place.busy;
+      }),
+    );
+  }
+
+  #tryAgain(place: Place): Promise<void> {
+    place.busy = this.#open(place);
+    return place.busy;
   }
 
   async #open(place: Place): Promise<void> {
     try {
-      const radio = await place.opener.open();
-      if (this.#stopped) return await radio.stop();
+      const radio = await place.opener.open(this.#stopped.signal);
+      if (this.#stopped.signal.aborted) return await radio.stop();
       place.radio = radio;
       place.detail = null;
       place.error = null;
       void radio.ended.then((reason) => {
         place.radio = null;
+        place.busy = radio.stop();
         if (reason) this.#lost(place, reason.detail || reason.code);
       });
     } catch (error) {
@@ -82,10 +98,10 @@ export class RadioRack implements RadioShelf {
   }
 
   #lost(place: Place, detail: string): void {
-    if (this.#stopped) return;
+    if (this.#stopped.signal.aborted) return;
     place.detail = detail;
     this.#tell();
-    place.cancel = this.#clock.after(REOPEN_EVERY_MS, () => void this.#open(place));
+    place.cancel = this.#clock.after(REOPEN_EVERY_MS, () => void this.#tryAgain(place));
   }
 
   #tell(): void {

@@ -102,10 +102,11 @@ function openers(spec: RadioSpec, virtualPath: string, opening: RadioOpening): R
   const { clock, fork, isolate } = opening;
   if (spec.kind === 'replay') return [{ name: spec.name, open: () => openReplay(spec.path, clock) }];
   const isolated = isolate ? fork : null;
-  if (spec.kind !== 'virtual') return [{ name: spec.name, open: () => openOwnRadio(spec, null, clock, isolated) }];
+  if (spec.kind !== 'virtual')
+    return [{ name: spec.name, open: (signal) => openOwnRadio(spec, null, clock, isolated, signal) }];
   return Array.from({ length: spec.count }, (_, index) => {
     const name = spec.count > 1 ? `virtual:${index + 1}` : 'virtual';
     const own = { kind: 'h4', name, path: virtualPath } as const;
-    return { name, open: () => openOwnRadio(own, hostDisorder(opening.tray), clock, isolated) };
+    return { name, open: (signal) => openOwnRadio(own, hostDisorder(opening.tray), clock, isolated, signal) };
   });
 }

@@ -77,8 +77,11 @@ export interface Radio {
   readonly linkLimit: number | null;
   /** What its controller says it can; null where the platform does not tell. */
   readonly controller: ControllerFacts | null;
-  /** Hears advertisements until the returned function is called. Several may listen at once. */
-  scan(onAdvertisement: (advertisement: Advertisement) => void): () => void;
+  /**
+   * Hears advertisements until the returned function is called: what a device repeats, about once a second. Several may listen at once.
+   * `share` is how much of its links' air this may cost, 1 being all that it takes; without links it costs nothing.
+   */
+  scan(onAdvertisement: (advertisement: Advertisement) => void, share?: number): () => void;
   /**
    * Connects to a device that has been heard. MTU and all are settled when it resolves.
    * @throws StationError CONNECT_TIMEOUT, CONNECT_FAILED, RADIO_FULL, ALREADY_CONNECTED, UNIT_NOT_FOUND, RADIO_LOST, and where security is required
@@ -140,7 +143,7 @@ export interface LinkEvidence {
   mark(): void;
   /** Null when it is lost with the process that it was taken in. */
   content(): Promise<CaptureContent | null>;
-  /** Nobody asks for it any more. */
+  /** Nobody asks for it any more. Whoever made the link says so in the end; until then all of it is kept. */
   release(): void;
 }
 

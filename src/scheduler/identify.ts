@@ -30,5 +30,6 @@ export async function identifyDevice(
     await sleep(clock, SHOW_MS, signal);
   } finally {
     await link.disconnect();
+    link.evidence?.release();
   }
 }

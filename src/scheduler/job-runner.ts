@@ -1,17 +1,18 @@
-import { type Clock, sleep } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { JobEvent, JobSummary, UnitSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
 import type { BondStore, Radio } from '../radio/radio.ts';
-import type { RadioShelf } from '../radio/radio-shelf.ts';
+import { onRadioEnded, type RadioShelf } from '../radio/radio-shelf.ts';
 import type { LessonStore } from '../records/lesson-store.ts';
 import type { JobWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from './air-watch.ts';
 import { extractSerial } from './identity.ts';
 import { intervalFor, MOST_LINKS, QUESTIONS_INTERVAL_MS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import { type PlannedInterval, RadioPool } from './radio-pool.ts';
+import { RestartTimes } from './restart-times.ts';
 import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
 
@@ -110,10 +111,12 @@ class JobRun {
   readonly #emit: (event: JobEvent) => void;
   readonly #watch: AirWatch;
   readonly #pool: RadioPool;
+  readonly #restarts = new RestartTimes();
   /** Aborts when the operator stops the job, and when it cannot go on. */
   readonly #stop = new AbortController();
   #fatal: StationError | null = null;
   #cancelPatience: () => void = () => undefined;
+  readonly #stopAttending: (() => void)[] = [];
   /** Units that are upgraded together. */
   #together = 1;
   /** The job has ended: what becomes of the radios does not matter any more. */
@@ -129,9 +132,18 @@ class JobRun {
     this.#emit = emit;
     this.#pool = new RadioPool(
       () => this.#linksPlanned(),
-      ({ name }, load) => emit({ type: 'radio-load', radio: name, ...load }),
+      ({ name }, load) => {
+        emit({ type: 'radio-load', radio: name, ...load });
+        this.#watch.steer();
+      },
+      () => this.#watch.listen(),
     );
-    this.#watch = new AirWatch(order.profile, clock, () => this.#pool.serve());
+    this.#watch = new AirWatch(
+      order.profile,
+      clock,
+      () => this.#pool.serve(),
+      (radio) => this.#pool.isBusy(radio),
+    );
     const stop = () => this.#stop.abort(new StationError('STOPPED'));
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
@@ -162,6 +174,7 @@ class JobRun {
     } finally {
       this.#over = true;
       stopAttending();
+      for (const stop of this.#stopAttending) stop();
       this.#cancelPatience();
       this.#watch.stop();
     }
@@ -176,14 +189,15 @@ class JobRun {
   #attend(radio: Radio): void {
     this.#cancelPatience();
     this.#pool.add(radio);
-    this.#watch.listen(radio);
-    void radio.ended.then((reason) => {
+    this.#watch.add(radio);
+    const stop = onRadioEnded(radio, (reason) => {
       if (this.#over) return;
       this.#watch.forget(radio);
       this.#pool.remove(radio);
       if (reason) this.#emit({ type: 'radio-lost', radio: radio.name, detail: reason.detail });
       if (this.#pool.radios.length === 0) this.#withoutRadio(reason ?? new StationError('RADIO_LOST'));
     });
+    this.#stopAttending.push(stop);
   }
 
   /** Without any radio the job ends; where somebody brings lost ones back, it waits a while for that. */
@@ -199,7 +213,7 @@ class JobRun {
     const wanted = units?.length ?? expected;
     try {
       await this.#watch.until(() => (this.#allHeard(wanted) ? true : null), findTimeoutMs, this.#stop.signal);
-      await sleep(this.#clock, DUPLICATE_WATCH_MS, this.#stop.signal);
+      await this.#watch.until(() => null, DUPLICATE_WATCH_MS, this.#stop.signal);
       const { profile, practice, quarantined } = this.#order;
       const held = practice ? new Map<string, string>() : quarantined;
       const selection = selectUnits(await this.#identify(), { profile, units, wanted, quarantined: held });
@@ -249,6 +263,7 @@ class JobRun {
         return extractSerial(this.#order.profile, value.toString('utf8'));
       } finally {
         await link.disconnect();
+        link.evidence?.release();
       }
     } catch (error) {
       if (this.#stop.signal.aborted) throw error;
@@ -363,6 +378,7 @@ class JobRun {
       watch: this.#watch,
       pool: this.#pool,
       intervalMs: (questions) => this.#intervalMs(questions),
+      restarts: this.#restarts,
       bonds,
       lessons,
       signal: this.#stop.signal,

@@ -75,19 +75,36 @@ const NO_BOND_WEIGHT = 100;
 export class RadioPool {
   readonly #mostLinks: () => number;
   readonly #onLoad: (radio: Radio, load: RadioLoad) => void;
+  readonly #listen: () => () => void;
   readonly #shared = new Map<Radio, Shared>();
   readonly #waiters: Waiter[] = [];
   /** How often a unit has failed on a radio. */
   readonly #unitFailures = new Map<string, Map<Radio, number>>();
 
-  /** `mostLinks` is what the plan gives each radio now; `onLoad` hears of each change of what a radio carries. */
-  constructor(mostLinks: () => number, onLoad: (radio: Radio, load: RadioLoad) => void = () => undefined) {
+  /** Stops the listening for those who wait although a radio has room, because that one has not heard them. */
+  #stopListening: (() => void) | null = null;
+
+  /**
+   * `mostLinks` is what the plan gives each radio now; `onLoad` hears of each change of what a radio carries; `listen` has the radios listen
+   * until the function that it returns is called.
+   */
+  constructor(
+    mostLinks: () => number,
+    onLoad: (radio: Radio, load: RadioLoad) => void = () => undefined,
+    listen: () => () => void = () => () => undefined,
+  ) {
     this.#mostLinks = mostLinks;
     this.#onLoad = onLoad;
+    this.#listen = listen;
   }
 
   get radios(): Radio[] {
     return [...this.#shared.keys()];
+  }
+
+  /** Whether any of a radio's links fills its air. */
+  isBusy(radio: Radio): boolean {
+    return [...(this.#shared.get(radio)?.links.values() ?? [])].some(Boolean);
   }
 
   /** A radio is there. */
@@ -124,6 +141,7 @@ export class RadioPool {
       };
       const onAbort = () => {
         this.#drop(waiter);
+        this.#listenForWaiting();
         reject(signal.reason ?? new StationError('STOPPED'));
       };
       signal.addEventListener('abort', onAbort, { once: true });
@@ -149,6 +167,16 @@ export class RadioPool {
       if (!best) continue;
       this.#drop(waiter);
       waiter.take(this.#place(waiter.unit, best.radio));
+    }
+    this.#listenForWaiting();
+  }
+
+  #listenForWaiting(): void {
+    const unheard = this.#waiters.length > 0 && this.radios.some((radio) => this.#hasRoom(radio));
+    if (unheard) this.#stopListening ??= this.#listen();
+    else {
+      this.#stopListening?.();
+      this.#stopListening = null;
     }
   }
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts';
+import { type Clock, sleep } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { ImageSummary, JobEvent } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
@@ -17,14 +17,20 @@ import { extractSerial } from './identity.ts';
 import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import type { Candidate, LinkPlace, PlannedInterval, RadioPool } from './radio-pool.ts';
 import { type FrameRecord, RecordedLink } from './recorded-link.ts';
+import type { RestartTimes } from './restart-times.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 /** A radio that has not heard the unit for this long is not the one to connect through. */
 const HEARD_RECENTLY_MS = 10_000;
+/** A unit that was last heard this long ago is listened for again before it is connected to. */
+const HEARD_STALE_MS = 20_000;
 /** Two devices heard within this time are two devices, not one under a new address. */
 const HEARD_TOGETHER_MS = 2_000;
 const CONNECT_TRIES = 3;
+/** What made a try fail is rarely over at once: before the next one, and four times as long before the one after. */
+const BACK_OFF_MS = 250;
+const BACK_OFF_FACTOR = 4;
 /** Values of one link beyond which its order is not argued about any more. */
 const MAX_SEEN = 200_000;
 const SIGNAL_EVERY_MS = 1000;
@@ -59,6 +65,8 @@ export interface SessionSetting {
   readonly pool: RadioPool;
   /** The connection interval that suits what the radios carry now; `questions` when only a few are to be asked. */
   readonly intervalMs: (questions: boolean) => PlannedInterval;
+  /** How long the job's units are gone when they restart. */
+  readonly restarts: RestartTimes;
   /** Where bonds are kept for good. */
   readonly bonds: BondStore;
   /** What earlier units of the product taught. */
@@ -95,6 +103,8 @@ export class UnitSession {
   #connects = 0;
   /** The unit was told to restart: that its link ends is no failure. */
   #restarting = false;
+  /** It has not been heard since it was told to. */
+  #gone = false;
   /** It has restarted after its upload: what is left are questions. */
   #restarted = false;
   readonly #uploads: UploadFigures[] = [];
@@ -301,6 +311,7 @@ export class UnitSession {
     emit({ type: 'step', unit: this.#unit.serial, step: name });
     const startedMs = clock.now();
     this.#restarting = name === 'reset';
+    if (name === 'reset') this.#gone = true;
     if (name === 'reset' || name === 'upload') this.#restarted = name === 'reset';
     try {
       const value = await work();
@@ -321,28 +332,40 @@ export class UnitSession {
         return await this.#connectOnce(Math.max(until - clock.now(), 0));
       } catch (error) {
         const full = error instanceof StationError && error.code === 'RADIO_FULL';
-        if (!full) this.#place?.failed();
+        if (!full) {
+          this.#place?.failed();
+          // What was heard before led nowhere: it is listened for anew.
+          this.#unit.heardSinceMs = clock.now();
+        }
         await this.#letGo();
         const again = error instanceof StationError && error.retryable && error.code !== 'UNIT_NOT_FOUND';
         if (full) attempt -= 1;
         else if (!again || attempt >= CONNECT_TRIES || clock.now() >= until) throw error;
+        else {
+          const pauseMs = BACK_OFF_MS * BACK_OFF_FACTOR ** (attempt - 1);
+          await sleep(clock, Math.min(pauseMs, Math.max(0, until - clock.now())), this.#setting.signal);
+        }
       }
     }
   }
 
   async #connectOnce(withinMs: number): Promise<Link> {
-    const { clock, watch, pool, profile, signal, intervalMs, emit } = this.#setting;
+    const { clock, watch, pool, profile, signal, intervalMs, emit, restarts } = this.#setting;
     this.#bonded = null;
     let device: HeardDevice | null;
     do {
-      device = await watch.until(() => (this.#candidates().length > 0 ? this.#find() : null), withinMs, signal);
-      if (!device)
-        throw new StationError('UNIT_NOT_FOUND', `not heard for ${Math.round(withinMs / 1000)} s`, { retryable: true });
+      const absentMs = this.#gone ? restarts.absentMs : 0;
+      const heard = () => (this.#candidates().length > 0 ? this.#find() : null);
+      device = await watch.until(heard, withinMs, signal, absentMs);
+      if (!device) throw this.#notHeard(withinMs);
+      if (this.#gone) restarts.seen(clock.now() - this.#unit.heardSinceMs);
+      this.#gone = false;
       this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
       // No place: the radios that heard it are gone, and another has to.
     } while (!this.#place);
     const radio = this.#place.radio;
     this.#radio = radio;
+    await this.#hearAgain(radio, withinMs);
     // Its address may have changed while it waited for a place.
     const { address, heard } = this.#find() ?? device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
@@ -372,6 +395,26 @@ export class UnitSession {
     this.#recorded = recorded;
     if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
     return recorded;
+  }
+
+  /** A unit that has waited long for its place is listened for again: it may be gone, or have another address. @throws StationError UNIT_NOT_FOUND, RADIO_LOST */
+  async #hearAgain(radio: Radio, withinMs: number): Promise<void> {
+    const { clock, watch, signal } = this.#setting;
+    const heardLately = () => {
+      const now = clock.now();
+      const device = this.#find();
+      const atMs = device?.heard.get(radio)?.atMs ?? Number.NEGATIVE_INFINITY;
+      return now - atMs < HEARD_STALE_MS ? device : null;
+    };
+    if (!(await watch.until(heardLately, withinMs, signal))) throw this.#notHeard(withinMs);
+  }
+
+  /** That a unit is not heard says nothing of it when the radio that it was on is gone, or all are. */
+  #notHeard(withinMs: number): StationError {
+    const { radios } = this.#setting.pool;
+    const lost = radios.length === 0 || (this.#radio !== null && !radios.includes(this.#radio));
+    const detail = lost ? (this.#radio?.name ?? '') : `not heard for ${Math.round(withinMs / 1000)} s`;
+    return new StationError(lost ? 'RADIO_LOST' : 'UNIT_NOT_FOUND', detail, { retryable: true });
   }
 
   /** Asks for the signal strength now and then until the link is over. */

@@ -485,7 +485,8 @@ export class TrayFloor {
     this.#stopWatching();
     const { profile } = this.#current();
     this.#watch = new AirWatch(profile, this.#parts.clock);
-    for (const { radio } of this.#parts.shelf.places()) if (radio) this.#watch.listen(radio);
+    this.#watch.listen();
+    for (const { radio } of this.#parts.shelf.places()) if (radio) this.#watch.add(radio);
     this.#stopTimers = every(this.#parts.clock, AIR_EVERY_MS, () => this.#showAir());
   }
 
@@ -530,7 +531,7 @@ export class TrayFloor {
   #shelfChanged(): void {
     this.#showRadios();
     if (!this.#watch) return;
-    for (const { radio } of this.#parts.shelf.places()) if (radio) this.#watch.listen(radio);
+    for (const { radio } of this.#parts.shelf.places()) if (radio) this.#watch.add(radio);
   }
 
   #showRadios(): void {

@@ -1,4 +1,6 @@
-/** ATT opcodes (Core 5.4, Vol 3 Part F, table 3.43). */
+import { cmac } from './pairing-crypto.ts';
+
+/** ATT opcodes (Core 5.4, Vol 3 Part F, table 3.43; Zephyr's `att_internal.h`). */
 export const ATT = {
   ERROR_RESPONSE: 0x01,
   MTU_REQUEST: 0x02,
@@ -21,11 +23,12 @@ export const ATT = {
   WRITE_COMMAND: 0x52,
 } as const;
 
-/** ATT error codes (Part F, table 3.4). */
+/** ATT error codes (Part F, table 3.4; Zephyr's `include/zephyr/bluetooth/att.h`). */
 export const ATT_ERROR = {
   INVALID_HANDLE: 0x01,
   READ_NOT_PERMITTED: 0x02,
   WRITE_NOT_PERMITTED: 0x03,
+  INVALID_PDU: 0x04,
   REQUEST_NOT_SUPPORTED: 0x06,
   INSUFFICIENT_AUTHENTICATION: 0x05,
   INVALID_OFFSET: 0x07,
@@ -46,8 +49,8 @@ export interface CharacteristicDeclaration {
 export interface ServiceDeclaration {
   readonly uuid: string;
   readonly characteristics: readonly CharacteristicDeclaration[];
-  /** Values and configurations are refused until it says so. */
-  readonly permitted?: () => boolean;
+  /** The ATT error by which values and configurations are refused now; null where they may be touched. */
+  readonly refuses?: () => number | null;
 }
 
 interface Attribute {
@@ -56,13 +59,26 @@ interface Attribute {
   readonly groupEnd: number;
   read?: () => Buffer | null;
   write?: (value: Buffer) => number | void;
-  permitted?: () => boolean;
+  refuses?: () => number | null;
 }
 
 const PROPERTY = { read: 0x02, writeWithoutResponse: 0x04, write: 0x08, notify: 0x10, indicate: 0x20 };
 const PRIMARY_SERVICE = Buffer.of(0x00, 0x28);
 const CHARACTERISTIC = Buffer.of(0x03, 0x28);
 const CLIENT_CONFIGURATION = Buffer.of(0x02, 0x29);
+/** Bit 6 of an opcode: a command, which is never answered (Part F, 3.3.1). */
+const COMMAND_FLAG = 0x40;
+/** The fewest octets of what is served, by opcode. */
+const LEAST_OCTETS: Readonly<Record<number, number>> = {
+  [ATT.MTU_REQUEST]: 3,
+  [ATT.FIND_INFORMATION_REQUEST]: 5,
+  [ATT.READ_BY_TYPE_REQUEST]: 7,
+  [ATT.READ_REQUEST]: 3,
+  [ATT.READ_BLOB_REQUEST]: 5,
+  [ATT.READ_BY_GROUP_REQUEST]: 7,
+  [ATT.WRITE_REQUEST]: 3,
+  [ATT.WRITE_COMMAND]: 3,
+};
 
 /** A UUID as ATT carries it: 2 or 16 octets, least significant first. */
 export function uuidBytes(uuid: string): Buffer {
@@ -80,6 +96,17 @@ export class AttServer {
   constructor(services: readonly ServiceDeclaration[], maxMtu: number) {
     this.#maxMtu = maxMtu;
     for (const service of services) this.#addService(service);
+  }
+
+  /** The database hash as it is read (Part G, 7.3.1): declarations with their values, descriptors without, least significant octet first. */
+  databaseHash(): Buffer {
+    const parts = this.#attributes.map(({ handle, type, read }) => {
+      const head = Buffer.concat([Buffer.of(handle & 0xff, handle >> 8), type]);
+      if (type.equals(CLIENT_CONFIGURATION)) return head;
+      const isDeclaration = type.equals(PRIMARY_SERVICE) || type.equals(CHARACTERISTIC);
+      return isDeclaration ? Buffer.concat([head, read?.() ?? Buffer.alloc(0)]) : Buffer.alloc(0);
+    });
+    return cmac(Buffer.alloc(16), Buffer.concat(parts)).reverse();
   }
 
   /** The value handle of a characteristic. */
@@ -101,6 +128,9 @@ export class AttServer {
 
   /** Takes a request or command; returns the answer, null where none is due. */
   handle(pdu: Buffer): Buffer | null {
+    const opcode = pdu[0] ?? 0;
+    const isCommand = (opcode & COMMAND_FLAG) !== 0;
+    if (pdu.length < (LEAST_OCTETS[opcode] ?? 1)) return isCommand ? null : error(opcode, 0, ATT_ERROR.INVALID_PDU);
     switch (pdu[0]) {
       case ATT.MTU_REQUEST:
         this.mtu = Math.max(23, Math.min(pdu.readUInt16LE(1), this.#maxMtu));
@@ -125,7 +155,7 @@ export class AttServer {
       case ATT.CONFIRMATION:
         return null;
       default:
-        return error(pdu[0] ?? 0, 0, ATT_ERROR.REQUEST_NOT_SUPPORTED);
+        return isCommand ? null : error(opcode, 0, ATT_ERROR.REQUEST_NOT_SUPPORTED);
     }
   }
 
@@ -133,8 +163,8 @@ export class AttServer {
     const start = this.#attributes.length + 1;
     const members: Omit<Attribute, 'groupEnd'>[] = [];
     let handle = start;
-    const { permitted } = service;
-    const add = (type: Buffer, access: Pick<Attribute, 'read' | 'write' | 'permitted'>) => {
+    const { refuses } = service;
+    const add = (type: Buffer, access: Pick<Attribute, 'read' | 'write' | 'refuses'>) => {
       members.push({ handle: handle++, type, ...access });
     };
     add(PRIMARY_SERVICE, { read: () => uuidBytes(service.uuid) });
@@ -150,14 +180,14 @@ export class AttServer {
       add(uuidBytes(characteristic.uuid), {
         ...(read && { read }),
         ...(write && { write }),
-        ...(permitted && { permitted }),
+        ...(refuses && { refuses }),
       });
       this.#values.set(characteristic.uuid, valueHandle);
       if (bits & (PROPERTY.notify | PROPERTY.indicate)) {
         add(CLIENT_CONFIGURATION, {
           read: () => Buffer.of(this.configuration(characteristic.uuid), 0),
           write: (value) => void this.#configurations.set(characteristic.uuid, value[0] ?? 0),
-          ...(permitted && { permitted }),
+          ...(refuses && { refuses }),
         });
       }
     }
@@ -171,6 +201,7 @@ export class AttServer {
   }
 
   #readByType(pdu: Buffer, response: number, grouped: boolean): Buffer {
+    if (!isRange(pdu)) return error(pdu[0]!, pdu.readUInt16LE(1), ATT_ERROR.INVALID_HANDLE);
     const type = pdu.subarray(5);
     const items: Buffer[] = [];
     for (const attribute of this.#inRange(pdu)) {
@@ -189,6 +220,7 @@ export class AttServer {
   }
 
   #findInformation(pdu: Buffer): Buffer {
+    if (!isRange(pdu)) return error(pdu[0]!, pdu.readUInt16LE(1), ATT_ERROR.INVALID_HANDLE);
     const found = this.#inRange(pdu);
     const width = found[0]?.type.length;
     if (!width) return error(pdu[0]!, pdu.readUInt16LE(1), ATT_ERROR.ATTRIBUTE_NOT_FOUND);
@@ -206,7 +238,8 @@ export class AttServer {
     const attribute = this.#attributes[handle - 1];
     if (!attribute) return error(pdu[0]!, handle, ATT_ERROR.INVALID_HANDLE);
     if (!attribute.read) return error(pdu[0]!, handle, ATT_ERROR.READ_NOT_PERMITTED);
-    if (attribute.permitted?.() === false) return error(pdu[0]!, handle, ATT_ERROR.INSUFFICIENT_AUTHENTICATION);
+    const refusal = attribute.refuses?.() ?? null;
+    if (refusal !== null) return error(pdu[0]!, handle, refusal);
     const value = attribute.read();
     if (value === null) return null;
     if (offset > value.length) return error(pdu[0]!, handle, ATT_ERROR.INVALID_OFFSET);
@@ -217,9 +250,15 @@ export class AttServer {
     const attribute = this.#attributes[pdu.readUInt16LE(1) - 1];
     if (!attribute) return ATT_ERROR.INVALID_HANDLE;
     if (!attribute.write) return ATT_ERROR.WRITE_NOT_PERMITTED;
-    if (attribute.permitted?.() === false) return ATT_ERROR.INSUFFICIENT_AUTHENTICATION;
+    const refusal = attribute.refuses?.() ?? null;
+    if (refusal !== null) return refusal;
     return attribute.write(pdu.subarray(3)) ?? 0;
   }
+}
+
+/** Whether a request's handles are a range: from 1 on, the last not before the first. */
+function isRange(pdu: Buffer): boolean {
+  return pdu.readUInt16LE(1) > 0 && pdu.readUInt16LE(3) >= pdu.readUInt16LE(1);
 }
 
 function error(opcode: number, handle: number, code: number): Buffer {

@@ -1,29 +1,39 @@
-import {
-  aclPacket,
-  addressBytes,
-  addressText,
-  commandComplete,
-  commandStatus,
-  EVENT,
-  HCI_ACL,
-  HCI_COMMAND,
-  hciEvent,
-  LE_EVENT,
-  leEvent,
-  OPCODE,
-  PB_CONTINUING,
-  PB_START,
-  STATUS,
-} from '../radio/hci/packets.ts';
+import { type ControllerDescription, usualController } from '../contract/tray-file.ts';
 import type { Phy } from './air-time.ts';
 import type { Ether } from './ether.ts';
+import {
+  CODE,
+  DEFAULT_EVENT_MASK,
+  DEFAULT_LE_EVENT_MASK,
+  EVENT_CODE,
+  EVENT_MASK_BIT,
+  REASON,
+  SUBEVENT,
+} from './hci/codes.ts';
+import {
+  addressOctets,
+  addressOf,
+  BOUNDARY,
+  commandCompleteEvent,
+  commandStatusEvent,
+  completedPacketsEvent,
+  dataPacket,
+  eventPacket,
+  H4,
+  metaEvent,
+} from './hci/packet.ts';
+import { HostWire } from './host-wire.ts';
+import { RadioTime } from './radio-time.ts';
 import { type LinkEnd, VirtualLink } from './virtual-link.ts';
 
 /** Octets of ACL data that one host buffer holds. */
-export const ACL_BUFFER_BYTES = 251;
-const MAX_LINKS = 20;
-/** Between the events of a central's links, where the interval has room: the default of Nordic's SoftDevice Controller. */
-const EVENT_SPACING_US = 7500;
+const ACL_BUFFER_BYTES = 251;
+/** Between CONNECT_IND and the first anchor at the earliest (Core 5.4, Vol 6 Part B, 4.5.3: transmit window delay and offset). */
+const FIRST_ANCHOR_US = 2500;
+/** Instants are at least six events away (Vol 6 Part B, 5.1.1 and 5.5). */
+const INSTANT = 6;
+/** Events in which a new link must be heard, or it was never established (Vol 6 Part B, 4.5). */
+const ESTABLISHED_WITHIN = 6;
 
 interface Advertising {
   intervalUs: number;
@@ -38,9 +48,43 @@ interface Connecting {
   readonly timing: { intervalUs: number; supervisionTimeoutUs: number; latency: number };
 }
 
+interface LinkEntry {
+  readonly end: LinkEnd;
+  readonly link: VirtualLink;
+  readonly peerAddress: string;
+}
+
+/** A rule of how commands are answered, and how often it still holds. */
+interface AnswerRule {
+  readonly answer: ControllerDescription['answers'][number];
+  left: number;
+}
+
+/** Commands that are answered by Command Status, and later by an event (Core 5.4, Vol 4 Part E, 7.1 and 7.8). */
+const ANSWERED_BY_STATUS: ReadonlySet<number> = new Set([
+  CODE.disconnect,
+  CODE.readRemoteVersionInformation,
+  CODE.leCreateConnection,
+  CODE.leConnectionUpdate,
+  CODE.leReadRemoteFeatures,
+  CODE.leEnableEncryption,
+  CODE.leSetPhy,
+]);
+
+/** Commands whose Command Complete gives the connection's handle back behind the status. */
+const RETURNS_HANDLE: ReadonlySet<number> = new Set([
+  CODE.readRssi,
+  CODE.leLongTermKeyRequestReply,
+  CODE.leLongTermKeyRequestNegativeReply,
+  CODE.leRemoteConnectionParameterRequestReply,
+  CODE.leRemoteConnectionParameterRequestNegativeReply,
+  CODE.leSetDataLength,
+]);
+
 /**
- * A virtual LE controller: HCI on one side (Core 5.4, Vol 4 Part E), the ether on the other. Central and peripheral at once. It keeps
- * its stated number of ACL buffers: a host that sends more gets Data Buffer Overflow and loses the packet.
+ * A virtual LE controller: HCI on one side (Core 5.4, Vol 4 Part E), the ether on the other. Central and peripheral at once. It keeps its
+ * stated number of ACL buffers: a host that sends more gets Data Buffer Overflow and loses the packet. What it is and how it misbehaves is
+ * a `ControllerDescription`.
  */
 export class VirtualController {
   readonly address: string;
@@ -55,17 +99,20 @@ export class VirtualController {
   /** What the controller can: octets of a PDU's payload, and its PHYs. */
   maxOctets = ACL_BUFFER_BYTES;
   maxPhy: Phy = 2;
-  /** Links that it takes as a central. */
-  maxLinks = MAX_LINKS;
-  /** Until when a link of this central has the air for itself. */
-  busyUntil = 0;
   /** Packets that the host sent beyond the stated buffers. */
   overflows = 0;
+  /** Its one radio as a central and scanner. */
+  readonly radio: RadioTime;
   readonly #ether: Ether;
-  readonly #aclBuffers: number;
-  readonly #ends = new Map<number, { end: LinkEnd; link: VirtualLink; peerAddress: string }>();
+  readonly #description: ControllerDescription;
+  readonly #toHost: HostWire;
+  readonly #fromHost: HostWire;
+  readonly #answers: AnswerRule[];
+  readonly #ends = new Map<number, LinkEntry>();
+  #failsConnects: number;
   #usedBuffers = 0;
-  #leEventMask = 0x1fn;
+  #eventMask = DEFAULT_EVENT_MASK;
+  #leEventMask = DEFAULT_LE_EVENT_MASK;
   #randomAddress = 'c0:00:00:00:00:00';
   #advertisingSetup: Advertising = {
     intervalUs: 100_000,
@@ -75,32 +122,79 @@ export class VirtualController {
     scanResponse: Buffer.alloc(0),
   };
   #stopAdvertising: (() => void) | null = null;
-  #scan: { active: boolean; filterDuplicates: boolean; seen: Set<string>; share: number } | null = null;
-  #scanSetup = { active: true, share: 1 };
+  #scan: { active: boolean; filterDuplicates: boolean; seen: Set<string> } | null = null;
+  #scanSetup = { active: true, intervalUs: 10_000, windowUs: 10_000 };
+  #stopNeighbours: () => void = () => undefined;
   #connecting: Connecting | null = null;
+  /** What peripherals ask for, by handle, until the host has answered. */
+  readonly #askedTimings = new Map<number, VirtualLink['timing']>();
+  /** Packets of the event that lasts, by handle, where they are reported together. */
+  readonly #unreported = new Map<number, number>();
+  #wasSpokenTo = false;
+  #isStuck = false;
 
-  constructor(ether: Ether, address: string, options: { aclBuffers: number; links?: number }) {
+  constructor(ether: Ether, address: string, description: Partial<ControllerDescription>) {
     this.#ether = ether;
     this.address = address;
-    this.#aclBuffers = options.aclBuffers;
-    this.maxLinks = options.links ?? MAX_LINKS;
+    this.#description = { ...usualController, ...description };
+    const { slotUs, latencyMs, wireBytesPerSecond, answers, failsConnects } = this.#description;
+    this.radio = new RadioTime(ether, slotUs);
+    const cost = { latencyMs, bytesPerSecond: wireBytesPerSecond };
+    this.#toHost = new HostWire(ether, cost, (packet) => this.toHost(packet));
+    this.#fromHost = new HostWire(ether, cost, (packet) => this.#receive(packet));
+    this.#answers = answers.map((answer) => ({ answer, left: answer.times ?? Number.POSITIVE_INFINITY }));
+    this.#failsConnects = failsConnects?.times ?? 0;
   }
 
   /** A packet from the host, H4 type octet first. */
   fromHost(packet: Buffer): void {
-    if (packet[0] === HCI_COMMAND) this.#command(packet.readUInt16LE(1), packet.subarray(4));
-    else if (packet[0] === HCI_ACL) this.#aclFromHost(packet);
+    if (!this.#wasSpokenTo) this.#scheduleFaults();
+    this.#wasSpokenTo = true;
+    this.#fromHost.send(packet);
+  }
+
+  #receive(packet: Buffer): void {
+    if (packet[0] === H4.acl) return this.#aclFromHost(packet);
+    if (packet[0] !== H4.command) return;
+    const opcode = packet.readUInt16LE(1);
+    try {
+      this.#command(opcode, packet.subarray(4));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      // A command that is shorter than it has to be (Core 5.4, Vol 1 Part F, 2.18).
+      this.#send(commandStatusEvent(opcode, REASON.invalidParameters));
+    }
+  }
+
+  #scheduleFaults(): void {
+    for (const { atMs, do: what } of this.#description.faults) {
+      this.#ether.at(this.#ether.now + atMs * 1000, () => {
+        if (what === 'stuck') this.#isStuck = true;
+        else if (what === 'garbage') this.#toHost.send(Buffer.of(0x7f, 0xff, 0xff, 0xff));
+        else if (what === 'hardware-error') this.#event(EVENT_CODE.hardwareError, Buffer.of(0x01));
+        else {
+          this.vanish();
+          this.#forgetSettings();
+          // A controller that has started may say so by a Command Complete for no command (7.7.14).
+          this.#send(commandCompleteEvent(0, Buffer.alloc(0)));
+        }
+      });
+    }
   }
 
   /** Takes the controller off the air as a power cut does: peers find out by supervision timeout. */
   vanish(): void {
-    for (const { link } of this.#ends.values()) link.silent = true;
+    for (const { link } of this.#ends.values()) {
+      link.silent = true;
+      this.radio.remove(link);
+    }
     this.#ends.clear();
     this.#usedBuffers = 0;
+    this.#unreported.clear();
     this.#stopAdvertising?.();
     this.#stopAdvertising = null;
-    this.#scan = null;
-    this.#connecting = null;
+    this.#stopScan();
+    this.#stopConnecting();
   }
 
   /** Makes the radio of every present link go silent, as a shield between the two would. */
@@ -122,55 +216,87 @@ export class VirtualController {
   /** The link layer: data arrived. */
   received(end: LinkEnd, startsPdu: boolean, part: Buffer): void {
     if (!this.#ends.has(end.handle)) return;
-    this.toHost(aclPacket(end.handle, startsPdu ? PB_START : PB_CONTINUING, part));
+    const boundary = startsPdu ? BOUNDARY.firstFlushable : BOUNDARY.continuing;
+    this.#send(dataPacket(end.handle, boundary, part));
   }
 
   /** The link layer: a host buffer is free again. */
   bufferCompleted(end: LinkEnd): void {
     if (!this.#ends.has(end.handle)) return;
     this.#usedBuffers -= 1;
-    const parameters = Buffer.of(1, 0, 0, 1, 0);
-    parameters.writeUInt16LE(end.handle, 1);
-    this.toHost(hciEvent(EVENT.NUMBER_OF_COMPLETED_PACKETS, parameters));
+    if (this.#description.completed === 'each') return this.#send(completedPacketsEvent(end.handle, 1));
+    this.#unreported.set(end.handle, (this.#unreported.get(end.handle) ?? 0) + 1);
+  }
+
+  /** The link layer: a connection event is over. */
+  eventOver(end: LinkEnd): void {
+    const count = this.#unreported.get(end.handle);
+    if (count === undefined) return;
+    this.#unreported.delete(end.handle);
+    this.#send(completedPacketsEvent(end.handle, count));
   }
 
   /** The link layer: a link is over. */
   linkEnded(end: LinkEnd, reason: number): void {
     if (!this.#ends.delete(end.handle)) return;
     this.#usedBuffers -= end.queue.length;
-    this.toHost(hciEvent(EVENT.DISCONNECTION_COMPLETE, Buffer.of(0, end.handle & 0xff, end.handle >> 8, reason)));
+    this.#unreported.delete(end.handle);
+    this.#askedTimings.delete(end.handle);
+    this.#event(EVENT_CODE.disconnectionComplete, Buffer.of(0, ...handleOctets(end), reason));
   }
 
   /** An advertiser is on the air; returns true when this controller connects to it. */
   hears(advertiser: VirtualController, setup: Advertising, address: string): boolean {
     const connecting = this.#connecting;
-    if (connecting && setup.connectable && connecting.address === address) {
+    if (connecting && setup.connectable && connecting.address === address && this.radio.hears('initiator')) {
       if (advertiser.refusesConnections) return false;
-      this.#connecting = null;
-      this.#establish(advertiser, setup, address, connecting);
-      return true;
+      this.#stopConnecting();
+      return this.#establish(advertiser, setup, address, connecting);
     }
-    const scan = this.#scan;
-    if (!scan || this.#ether.random() > scan.share) return false;
-    const key = `${address}`;
-    if (scan.filterDuplicates && scan.seen.has(key)) return false;
-    scan.seen.add(key);
+    if (!this.#scan || !this.radio.hears('scanner')) return false;
     const kind = setup.connectable ? 0x00 : 0x03;
+    if (!this.#takesReport(address)) return false;
     this.#report(kind, setup.random, address, setup.data, advertiser.rssi);
-    if (scan.active && setup.connectable && setup.scanResponse.length > 0) {
+    if (this.#scan.active && setup.connectable && setup.scanResponse.length > 0) {
       this.#report(0x04, setup.random, address, setup.scanResponse, advertiser.rssi);
     }
     return false;
   }
 
-  #report(kind: number, random: boolean, address: string, data: Buffer, rssi: number): void {
-    const noisy = rssi + Math.round((this.#ether.random() - 0.5) * 4);
-    const head = Buffer.concat([Buffer.of(1, kind, random ? 1 : 0), addressBytes(address), Buffer.of(data.length)]);
-    this.#le(LE_EVENT.ADVERTISING_REPORT, Buffer.concat([head, data, Buffer.of(noisy & 0xff)]));
+  #takesReport(address: string): boolean {
+    const scan = this.#scan;
+    if (!scan || (scan.filterDuplicates && scan.seen.has(address))) return false;
+    if (scan.filterDuplicates) scan.seen.add(address);
+    return true;
   }
 
-  #establish(advertiser: VirtualController, setup: Advertising, address: string, connecting: Connecting): void {
+  #hearsNeighbour(neighbour: number): void {
+    if (!this.radio.hears('scanner') || this.#ether.neighbours.collides()) return;
+    const address = `40:00:00:00:${octetText(neighbour >> 8)}:${octetText(neighbour & 0xff)}`;
+    // Flags and manufacturer data of no manufacturer, at its full length (Core 5.4, Vol 3 Part C, 11).
+    const data = Buffer.concat([Buffer.of(2, 0x01, 0x06, 27, 0xff, 0xff, 0xff), Buffer.alloc(24, neighbour & 0xff)]);
+    if (this.#takesReport(address)) this.#report(0x03, true, address, data, -50 - (neighbour % 50));
+  }
+
+  #report(kind: number, random: boolean, address: string, data: Buffer, rssi: number): void {
+    const noisy = rssi + Math.round((this.#ether.random() - 0.5) * 4);
+    const head = Buffer.concat([Buffer.of(1, kind, random ? 1 : 0), addressOctets(address), Buffer.of(data.length)]);
+    this.#meta(SUBEVENT.advertisingReport, Buffer.concat([head, data, Buffer.of(noisy & 0xff)]));
+  }
+
+  #establish(advertiser: VirtualController, setup: Advertising, address: string, connecting: Connecting): boolean {
+    const { failsConnects, crowded } = this.#description;
     const timing = { ...connecting.timing };
+    if (this.#failsConnects > 0) {
+      this.#failsConnects -= 1;
+      this.#fail(failsConnects?.how === 'disconnection', setup.random, address, timing);
+      return false;
+    }
+    const place = this.radio.place(timing.intervalUs, this.#ether.now + FIRST_ANCHOR_US);
+    if (place.shares && crowded === 'fail') {
+      this.#fail(true, setup.random, address, timing);
+      return false;
+    }
     const central: LinkEnd = { controller: this, handle: this.#freeHandle(), role: 'central', queue: [] };
     const peripheral: LinkEnd = {
       controller: advertiser,
@@ -178,37 +304,26 @@ export class VirtualController {
       role: 'peripheral',
       queue: [],
     };
-    const link = new VirtualLink(this.#ether, central, peripheral, timing, this.#placeAnchor(timing.intervalUs));
+    const link = new VirtualLink(this.#ether, central, peripheral, timing, place.anchorUs);
     link.lossRate = advertiser.lossRate;
     this.#ends.set(central.handle, { end: central, link, peerAddress: address });
     advertiser.#ends.set(peripheral.handle, { end: peripheral, link, peerAddress: this.address });
     advertiser.#stopAdvertising?.();
     advertiser.#stopAdvertising = null;
-    this.#connectionComplete(STATUS.SUCCESS, central, setup.random, address, timing);
-    advertiser.#connectionComplete(STATUS.SUCCESS, peripheral, false, this.address, timing);
+    this.#connectionComplete(REASON.success, central, setup.random, address, timing);
+    advertiser.#connectionComplete(REASON.success, peripheral, false, this.address, timing);
+    return true;
   }
 
-  /**
-   * Where a new link's events go among those of this central's other links, as seen within one interval: the event spacing after another
-   * where that leaves as much to the next, else in the middle of the widest gap.
-   */
-  #placeAnchor(intervalUs: number): number {
-    const earliest = this.#ether.now + 2500;
-    const phases = [...this.#ends.values()]
-      .filter(({ end, link }) => end.role === 'central' && !link.silent)
-      .flatMap(({ link }) => {
-        // A link of a shorter interval comes by more than once.
-        const times = Math.ceil(intervalUs / link.timing.intervalUs);
-        const anchors = Array.from({ length: times }, (_, i) => link.nextAnchor + i * link.timing.intervalUs);
-        return anchors.map((anchor) => (((anchor - earliest) % intervalUs) + intervalUs) % intervalUs);
-      })
-      .sort((a, b) => a - b);
-    const first = phases[0];
-    if (first === undefined) return earliest;
-    const gaps = phases.map((start, i) => ({ start, gap: (phases[i + 1] ?? first + intervalUs) - start }));
-    const roomy = gaps.find(({ gap }) => gap >= 2 * EVENT_SPACING_US - 1);
-    const { start, gap } = roomy ?? gaps.reduce((widest, each) => (each.gap > widest.gap + 1 ? each : widest));
-    return earliest + ((start + (roomy ? EVENT_SPACING_US : gap / 2)) % intervalUs);
+  /** A connection request that was not answered: no link, or one that is over before anything was heard on it. */
+  #fail(wasThere: boolean, random: boolean, address: string, timing: Connecting['timing']): void {
+    const reason = REASON.failedToBeEstablished;
+    if (!wasThere) return this.#connectionComplete(reason, null, random, address, timing);
+    const end: LinkEnd = { controller: this, handle: this.#freeHandle(), role: 'central', queue: [] };
+    this.#connectionComplete(REASON.success, end, random, address, timing);
+    this.#ether.at(this.#ether.now + ESTABLISHED_WITHIN * timing.intervalUs, () =>
+      this.#event(EVENT_CODE.disconnectionComplete, Buffer.of(0, ...handleOctets(end), reason)),
+    );
   }
 
   #freeHandle(): number {
@@ -224,20 +339,36 @@ export class VirtualController {
     address: string,
     timing: Connecting['timing'],
   ): void {
-    const parameters = Buffer.alloc(18);
-    parameters[0] = status;
-    parameters.writeUInt16LE(end?.handle ?? 0, 1);
-    parameters[3] = end?.role === 'peripheral' ? 1 : 0;
-    parameters[4] = random ? 1 : 0;
-    addressBytes(address).copy(parameters, 5);
-    parameters.writeUInt16LE(Math.round(timing.intervalUs / 1250), 11);
-    parameters.writeUInt16LE(timing.latency, 13);
-    parameters.writeUInt16LE(Math.round(timing.supervisionTimeoutUs / 10_000), 15);
-    this.#le(LE_EVENT.CONNECTION_COMPLETE, parameters);
+    const head = Buffer.of(status, ...(end ? handleOctets(end) : [0, 0]), end?.role === 'peripheral' ? 1 : 0);
+    const peer = Buffer.concat([Buffer.of(random ? 1 : 0), addressOctets(address)]);
+    const tail = Buffer.alloc(7);
+    tail.writeUInt16LE(Math.round(timing.intervalUs / 1250), 0);
+    tail.writeUInt16LE(timing.latency, 2);
+    tail.writeUInt16LE(Math.round(timing.supervisionTimeoutUs / 10_000), 4);
+    const { enhancedConnectionComplete } = this.#description;
+    if (enhancedConnectionComplete && this.#passesMask(SUBEVENT.enhancedConnectionComplete)) {
+      const privateAddresses = Buffer.alloc(12);
+      return this.#meta(SUBEVENT.enhancedConnectionComplete, Buffer.concat([head, peer, privateAddresses, tail]));
+    }
+    this.#meta(SUBEVENT.connectionComplete, Buffer.concat([head, peer, tail]));
   }
 
-  #le(subevent: number, parameters: Buffer): void {
-    if ((this.#leEventMask >> BigInt(subevent - 1)) & 1n) this.toHost(leEvent(subevent, parameters));
+  #send(packet: Buffer): void {
+    if (!this.#isStuck) this.#toHost.send(packet);
+  }
+
+  #event(code: number, parameters: Uint8Array): void {
+    const bit = EVENT_MASK_BIT[code];
+    if (bit === undefined || (this.#eventMask >> bit) & 1n) this.#send(eventPacket(code, parameters));
+  }
+
+  #passesMask(subevent: number): boolean {
+    const lePasses = (this.#eventMask >> EVENT_MASK_BIT[EVENT_CODE.leMeta]!) & 1n;
+    return lePasses === 1n && ((this.#leEventMask >> BigInt(subevent - 1)) & 1n) === 1n;
+  }
+
+  #meta(subevent: number, parameters: Buffer): void {
+    if (this.#passesMask(subevent)) this.#send(metaEvent(subevent, parameters));
   }
 
   #aclFromHost(packet: Buffer): void {
@@ -245,13 +376,14 @@ export class VirtualController {
     const entry = this.#ends.get(word & 0x0fff);
     if (!entry) return;
     const data = packet.subarray(5);
-    if (this.#usedBuffers >= this.#aclBuffers || data.length > ACL_BUFFER_BYTES) {
+    if (this.#usedBuffers >= this.#description.aclBuffers || data.length > ACL_BUFFER_BYTES) {
       this.overflows += 1;
-      this.toHost(hciEvent(EVENT.DATA_BUFFER_OVERFLOW, Buffer.of(0x01)));
+      this.#event(EVENT_CODE.dataBufferOverflow, Buffer.of(0x01));
       return;
     }
     this.#usedBuffers += 1;
-    entry.end.queue.push({ data: Buffer.from(data), startsPdu: ((word >> 12) & 0b11) !== PB_CONTINUING, sent: 0 });
+    const startsPdu = ((word >> 12) & 0b11) !== BOUNDARY.continuing;
+    entry.end.queue.push({ data: Buffer.from(data), startsPdu, sent: 0 });
   }
 
   #setAdvertising(enabled: boolean): void {
@@ -262,7 +394,8 @@ export class VirtualController {
     const address = setup.random ? this.#randomAddress : this.address;
     const event = () => {
       cancel = this.#ether.at(this.#ether.now + setup.intervalUs + this.#ether.random() * 10_000, event);
-      for (const controller of this.#ether.controllers) {
+      if (this.#ether.listeners.size === 0 || this.#ether.neighbours.collides()) return;
+      for (const controller of this.#ether.listeners) {
         if (controller !== this && controller.hears(this, setup, address)) return;
       }
     };
@@ -270,58 +403,115 @@ export class VirtualController {
     this.#stopAdvertising = () => cancel();
   }
 
-  /** Does something on the link with that handle and answers with a Command Status. */
-  #onLink(opcode: number, handle: number, act: (entry: { end: LinkEnd; link: VirtualLink }) => void): void {
-    const entry = this.#ends.get(handle & 0x0fff);
-    this.toHost(commandStatus(opcode, entry ? STATUS.SUCCESS : STATUS.UNKNOWN_CONNECTION));
-    if (entry) act(entry);
+  #listen(who: 'scanner' | 'initiator', intervalUs: number, windowUs: number): void {
+    this.radio.listen(who, intervalUs, windowUs);
+    this.#ether.listeners.add(this);
+  }
+
+  #startScan(filterDuplicates: boolean): void {
+    this.#stopScan();
+    const { active, intervalUs, windowUs } = this.#scanSetup;
+    this.#scan = { active, filterDuplicates, seen: new Set() };
+    this.#listen('scanner', intervalUs, windowUs);
+    this.#stopNeighbours = this.#ether.neighbours.advertise((neighbour) => this.#hearsNeighbour(neighbour));
+  }
+
+  #stopScan(): void {
+    this.#scan = null;
+    this.radio.stopListening('scanner');
+    this.#stopNeighbours();
+    if (!this.#connecting) this.#ether.listeners.delete(this);
+  }
+
+  #stopConnecting(): Connecting | null {
+    const connecting = this.#connecting;
+    this.#connecting = null;
+    this.radio.stopListening('initiator');
+    if (!this.#scan) this.#ether.listeners.delete(this);
+    return connecting;
+  }
+
+  #forgetSettings(): void {
+    this.#eventMask = DEFAULT_EVENT_MASK;
+    this.#leEventMask = DEFAULT_LE_EVENT_MASK;
+    this.#scanSetup = { active: true, intervalUs: 10_000, windowUs: 10_000 };
   }
 
   #command(opcode: number, p: Buffer): void {
-    const complete = (...returned: number[]) => this.toHost(commandComplete(opcode, Buffer.from(returned)));
+    const rule = this.#answers.find(
+      ({ answer, left }) => left > 0 && (answer.opcode === undefined || answer.opcode === opcode),
+    );
+    if (rule) rule.left -= 1;
+    const { status, silent = false, afterMs = 0 } = rule?.answer ?? {};
+    const answer = (event: Buffer) => {
+      if (silent) return;
+      if (afterMs === 0) this.#send(event);
+      else this.#ether.at(this.#ether.now + afterMs * 1000, () => this.#send(event));
+    };
+    const complete = (...returned: number[]) => answer(commandCompleteEvent(opcode, Buffer.from(returned)));
+    const accept = (code: number) => answer(commandStatusEvent(opcode, code));
+    if (status !== undefined) {
+      if (status === REASON.unknownCommand || ANSWERED_BY_STATUS.has(opcode)) return accept(status);
+      return complete(status, ...(RETURNS_HANDLE.has(opcode) ? p.subarray(0, 2) : []));
+    }
+    /** Does something on the link with that handle and answers with a Command Status. */
+    const onLink = (act: (entry: LinkEntry) => void) => {
+      const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
+      accept(entry ? REASON.success : REASON.unknownConnection);
+      if (entry) act(entry);
+    };
+    /** As `onLink`, answered with a Command Complete that gives the handle back. */
+    const completeOnLink = (act: (entry: LinkEntry) => void) => {
+      const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
+      complete(entry ? REASON.success : REASON.unknownConnection, p[0]!, p[1]!);
+      if (entry) act(entry);
+    };
     switch (opcode) {
-      case OPCODE.RESET:
+      case CODE.reset:
         for (const { end, link } of [...this.#ends.values()]) {
-          link.end((side) => (side === end ? STATUS.LOCAL_HOST_TERMINATED : STATUS.CONNECTION_TIMEOUT));
+          this.#ends.delete(end.handle);
+          link.silent = true;
         }
         this.vanish();
-        this.#leEventMask = 0x1fn;
+        this.#forgetSettings();
         return complete(0);
-      case OPCODE.SET_EVENT_MASK:
-      case OPCODE.WRITE_LE_HOST_SUPPORTED:
-      case OPCODE.LE_SET_DEFAULT_PHY:
-      case OPCODE.LE_WRITE_DEFAULT_DATA_LENGTH:
+      case CODE.setEventMask:
+        this.#eventMask = p.readBigUInt64LE(0);
         return complete(0);
-      case OPCODE.READ_LE_HOST_SUPPORTED:
+      case CODE.writeLeHostSupport:
+      case CODE.leSetDefaultPhy:
+      case CODE.leWriteSuggestedDefaultDataLength:
+        return complete(0);
+      case CODE.readLeHostSupport:
         return complete(0, 1, 0);
-      case OPCODE.READ_LOCAL_VERSION:
+      case CODE.readLocalVersionInformation:
         return complete(0, 0x0d, 0, 0, 0x0d, 0xff, 0xff, 0, 0);
-      case OPCODE.READ_SUPPORTED_COMMANDS:
+      case CODE.readLocalSupportedCommands:
         return complete(0, ...new Array<number>(64).fill(0));
-      case OPCODE.READ_SUPPORTED_FEATURES:
+      case CODE.readLocalSupportedFeatures:
         return complete(0, 0, 0, 0, 0, 0x60, 0, 0, 0);
-      case OPCODE.READ_BUFFER_SIZE:
-        return complete(0, ACL_BUFFER_BYTES, 0, 0, this.#aclBuffers, 0, 0, 0);
-      case OPCODE.LE_READ_BUFFER_SIZE:
-        return complete(0, ACL_BUFFER_BYTES, 0, this.#aclBuffers);
-      case OPCODE.READ_BD_ADDR:
-        return complete(0, ...addressBytes(this.address));
-      case OPCODE.LE_READ_LOCAL_FEATURES:
+      case CODE.readBufferSize:
+        return complete(0, ACL_BUFFER_BYTES, 0, 0, this.#description.aclBuffers, 0, 0, 0);
+      case CODE.leReadBufferSize:
+        return complete(0, ACL_BUFFER_BYTES, 0, this.#description.aclBuffers);
+      case CODE.readBdAddr:
+        return complete(0, ...addressOctets(this.address));
+      case CODE.leReadLocalSupportedFeatures:
         return complete(0, 0x21, 0x01, 0, 0, 0, 0, 0, 0);
-      case OPCODE.LE_READ_SUPPORTED_STATES:
+      case CODE.leReadSupportedStates:
         return complete(0, ...new Array<number>(8).fill(0xff));
-      case OPCODE.LE_SET_EVENT_MASK:
+      case CODE.leSetEventMask:
         this.#leEventMask = p.readBigUInt64LE(0);
         return complete(0);
-      case OPCODE.READ_RSSI: {
+      case CODE.readRssi: {
         const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
         const rssi = entry ? entry.link.other(entry.end).controller.rssi : 127;
-        return complete(entry ? 0 : STATUS.UNKNOWN_CONNECTION, p[0]!, p[1]!, rssi & 0xff);
+        return complete(entry ? 0 : REASON.unknownConnection, p[0]!, p[1]!, rssi & 0xff);
       }
-      case OPCODE.LE_SET_RANDOM_ADDRESS:
-        this.#randomAddress = addressText(p.subarray(0, 6));
+      case CODE.leSetRandomAddress:
+        this.#randomAddress = addressOf(p.subarray(0, 6));
         return complete(0);
-      case OPCODE.LE_SET_ADVERTISING_PARAMETERS:
+      case CODE.leSetAdvertisingParameters:
         this.#advertisingSetup = {
           ...this.#advertisingSetup,
           intervalUs: p.readUInt16LE(0) * 625,
@@ -329,87 +519,98 @@ export class VirtualController {
           random: p[5] === 1,
         };
         return complete(0);
-      case OPCODE.LE_SET_ADVERTISING_DATA:
+      case CODE.leSetAdvertisingData:
         this.#advertisingSetup = { ...this.#advertisingSetup, data: Buffer.from(p.subarray(1, 1 + p[0]!)) };
         return complete(0);
-      case OPCODE.LE_SET_SCAN_RESPONSE_DATA:
+      case CODE.leSetScanResponseData:
         this.#advertisingSetup = { ...this.#advertisingSetup, scanResponse: Buffer.from(p.subarray(1, 1 + p[0]!)) };
         return complete(0);
-      case OPCODE.LE_SET_ADVERTISING_ENABLE:
+      case CODE.leSetAdvertisingEnable:
         complete(0);
         return this.#setAdvertising(p[0] === 1);
-      case OPCODE.LE_SET_SCAN_PARAMETERS:
-        if (this.#scan) return complete(STATUS.COMMAND_DISALLOWED);
-        this.#scanSetup = { active: p[0] === 1, share: p.readUInt16LE(3) / p.readUInt16LE(1) };
+      case CODE.leSetScanParameters: {
+        if (this.#scan || this.#scanBlocked()) return complete(REASON.commandDisallowed);
+        const [intervalUs, windowUs] = [p.readUInt16LE(1) * 625, p.readUInt16LE(3) * 625];
+        if (windowUs === 0 || windowUs > intervalUs) return complete(REASON.invalidParameters);
+        this.#scanSetup = { active: p[0] === 1, intervalUs, windowUs };
         return complete(0);
-      case OPCODE.LE_SET_SCAN_ENABLE:
-        this.#scan = p[0] === 1 ? { ...this.#scanSetup, filterDuplicates: p[1] === 1, seen: new Set() } : null;
-        return complete(0);
-      case OPCODE.LE_CREATE_CONNECTION:
-        return this.#createConnection(p);
-      case OPCODE.LE_CREATE_CONNECTION_CANCEL: {
-        const connecting = this.#connecting;
-        this.#connecting = null;
-        complete(connecting ? 0 : STATUS.COMMAND_DISALLOWED);
+      }
+      case CODE.leSetScanEnable:
+        return this.#enableScan(p[0] === 1, p[1] === 1, complete);
+      case CODE.leCreateConnection:
+        return this.#createConnection(p, accept);
+      case CODE.leCreateConnectionCancel: {
+        const connecting = this.#stopConnecting();
+        complete(connecting ? 0 : REASON.commandDisallowed);
         if (connecting) {
-          this.#connectionComplete(STATUS.UNKNOWN_CONNECTION, null, false, connecting.address, connecting.timing);
+          this.#connectionComplete(REASON.unknownConnection, null, false, connecting.address, connecting.timing);
         }
         return;
       }
-      case OPCODE.DISCONNECT:
-        return this.#onLink(opcode, p.readUInt16LE(0), ({ end, link }) => link.terminate(end));
-      case OPCODE.LE_CONNECTION_UPDATE:
-        return this.#onLink(opcode, p.readUInt16LE(0), ({ link }) => this.#updateConnection(link, p));
-      case OPCODE.LE_READ_REMOTE_FEATURES:
-        return this.#onLink(opcode, p.readUInt16LE(0), ({ end }) =>
-          this.#le(LE_EVENT.READ_REMOTE_FEATURES_COMPLETE, handleEvent(0, end, [0x21, 0x01, 0, 0, 0, 0, 0, 0])),
+      case CODE.disconnect:
+        return onLink(({ end, link }) => link.terminate(end));
+      case CODE.leConnectionUpdate:
+        return onLink((entry) => this.#updateConnection(entry, readTiming(p)));
+      case CODE.leRemoteConnectionParameterRequestReply:
+        return completeOnLink(({ end, link }) => this.#answerTiming(end, link, readTiming(p)));
+      case CODE.leRemoteConnectionParameterRequestNegativeReply:
+        return completeOnLink(({ end, link }) => this.#answerTiming(end, link, null));
+      case CODE.leReadRemoteFeatures:
+        return onLink(({ end, link }) =>
+          link.procedure(2, 0, () =>
+            this.#meta(
+              SUBEVENT.readRemoteFeaturesComplete,
+              Buffer.of(0, ...handleOctets(end), 0x21, 0x01, 0, 0, 0, 0, 0, 0),
+            ),
+          ),
         );
-      case OPCODE.READ_REMOTE_VERSION:
-        return this.#onLink(opcode, p.readUInt16LE(0), ({ end }) =>
-          this.toHost(hciEvent(0x0c, handleEvent(0, end, [0x0d, 0xff, 0xff, 0, 0]))),
+      case CODE.readRemoteVersionInformation:
+        return onLink(({ end, link }) =>
+          link.procedure(2, 0, () =>
+            this.#event(
+              EVENT_CODE.readRemoteVersionInformationComplete,
+              Buffer.of(0, ...handleOctets(end), 0x0d, 0xff, 0xff, 0, 0),
+            ),
+          ),
         );
-      case OPCODE.LE_SET_DATA_LENGTH: {
-        const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
-        complete(entry ? 0 : STATUS.UNKNOWN_CONNECTION, p[0]!, p[1]!);
-        if (entry) this.#setDataLength(entry.link, p.readUInt16LE(2));
-        return;
-      }
-      case OPCODE.LE_ENABLE_ENCRYPTION:
-        return this.#onLink(opcode, p.readUInt16LE(0), ({ end, link }) => {
+      case CODE.leSetDataLength:
+        return completeOnLink(({ link }) => link.procedure(2, 0, () => this.#setDataLength(link, p.readUInt16LE(2))));
+      case CODE.leEnableEncryption:
+        return onLink(({ end, link }) => {
           link.proposedKey = Buffer.from(p.subarray(12, 28));
           const peer = link.other(end);
-          const request = Buffer.concat([Buffer.of(peer.handle & 0xff, peer.handle >> 8), p.subarray(2, 12)]);
-          afterInstant(this.#ether, link, () => peer.controller.#le(LE_EVENT.LONG_TERM_KEY_REQUEST, request), 2);
+          const request = Buffer.concat([Buffer.from(handleOctets(peer)), p.subarray(2, 12)]);
+          link.procedure(2, 0, () => peer.controller.#meta(SUBEVENT.longTermKeyRequest, request));
         });
-      case OPCODE.LE_LONG_TERM_KEY_REPLY:
-      case OPCODE.LE_LONG_TERM_KEY_NEGATIVE_REPLY: {
-        const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
-        complete(entry ? 0 : STATUS.UNKNOWN_CONNECTION, p[0]!, p[1]!);
-        const key = opcode === OPCODE.LE_LONG_TERM_KEY_REPLY ? p.subarray(2, 18) : null;
-        if (entry) this.#answerEncryption(entry.link, key);
-        return;
-      }
-      case OPCODE.LE_SET_PHY:
-        return this.#onLink(opcode, p.readUInt16LE(0), ({ link }) => this.#setPhy(link, p[3]!));
+      case CODE.leLongTermKeyRequestReply:
+        return completeOnLink(({ link }) => this.#answerEncryption(link, p.subarray(2, 18)));
+      case CODE.leLongTermKeyRequestNegativeReply:
+        return completeOnLink(({ link }) => this.#answerEncryption(link, null));
+      case CODE.leSetPhy:
+        return onLink(({ link }) => this.#setPhy(link, p[3]!));
       default:
-        return complete(STATUS.UNKNOWN_COMMAND);
+        return accept(REASON.unknownCommand);
     }
   }
 
-  #createConnection(p: Buffer): void {
-    const address = addressText(p.subarray(6, 12));
-    const exists = [...this.#ends.values()].some(({ peerAddress }) => peerAddress === address);
-    const full = this.#ends.size >= this.maxLinks;
-    const busy = this.#connecting !== null;
-    const status = exists
-      ? STATUS.CONNECTION_EXISTS
-      : busy
-        ? STATUS.COMMAND_DISALLOWED
-        : full
-          ? STATUS.CONNECTION_LIMIT_EXCEEDED
-          : STATUS.SUCCESS;
-    this.toHost(commandStatus(OPCODE.LE_CREATE_CONNECTION, status));
-    if (status !== STATUS.SUCCESS) return;
+  /** Zephyr's scanner and initiator are one: neither begins while the other is at work (`ull_scan.c`, `ull_central.c`). */
+  #scanBlocked(): boolean {
+    return this.#connecting !== null && !this.#description.connectsWhileScanning;
+  }
+
+  #enableScan(enabled: boolean, filterDuplicates: boolean, complete: (status: number) => void): void {
+    if (enabled && this.#scanBlocked()) return complete(REASON.commandDisallowed);
+    complete(REASON.success);
+    if (enabled) this.#startScan(filterDuplicates);
+    else this.#stopScan();
+  }
+
+  #createConnection(p: Buffer, accept: (status: number) => void): void {
+    const address = addressOf(p.subarray(6, 12));
+    const [intervalUs, windowUs] = [p.readUInt16LE(0) * 625, p.readUInt16LE(2) * 625];
+    const status = windowUs === 0 || windowUs > intervalUs ? REASON.invalidParameters : this.#refusal(address);
+    accept(status);
+    if (status !== REASON.success) return;
     this.#connecting = {
       address,
       timing: {
@@ -418,6 +619,15 @@ export class VirtualController {
         supervisionTimeoutUs: p.readUInt16LE(19) * 10_000,
       },
     };
+    this.#listen('initiator', intervalUs, windowUs);
+  }
+
+  /** Why no connection to that address is begun, or success. */
+  #refusal(address: string): number {
+    if ([...this.#ends.values()].some(({ peerAddress }) => peerAddress === address))
+      return REASON.connectionAlreadyExists;
+    if (this.#connecting || (this.#scan && !this.#description.connectsWhileScanning)) return REASON.commandDisallowed;
+    return this.#ends.size >= this.#description.links ? REASON.connectionLimitExceeded : REASON.success;
   }
 
   /** The peripheral's host has given its key, or has none (Vol 6 Part B, 5.1.3.1). */
@@ -425,39 +635,52 @@ export class VirtualController {
     const { proposedKey } = link;
     link.proposedKey = null;
     const tell = (end: LinkEnd, status: number, enabled: number) =>
-      end.controller.toHost(hciEvent(EVENT.ENCRYPTION_CHANGE, handleEvent(status, end, [enabled])));
-    afterInstant(
-      this.#ether,
-      link,
-      () => {
-        if (!key || !proposedKey) return tell(link.central, STATUS.KEY_MISSING, 0);
-        if (!key.equals(proposedKey)) return link.end(() => STATUS.MIC_FAILURE);
-        link.encrypted = true;
-        tell(link.peripheral, STATUS.SUCCESS, 1);
-        tell(link.central, STATUS.SUCCESS, 1);
-      },
-      2,
-    );
+      end.controller.#event(EVENT_CODE.encryptionChange, Buffer.of(status, ...handleOctets(end), enabled));
+    link.procedure(2, 0, () => {
+      if (!key || !proposedKey) return tell(link.central, REASON.keyMissing, 0);
+      if (!key.equals(proposedKey)) return link.end(() => REASON.micFailure);
+      link.encrypted = true;
+      tell(link.peripheral, REASON.success, 1);
+      tell(link.central, REASON.success, 1);
+    });
   }
 
-  #updateConnection(link: VirtualLink, p: Buffer): void {
-    const timing = {
-      intervalUs: p.readUInt16LE(4) * 1250,
-      latency: p.readUInt16LE(6),
-      supervisionTimeoutUs: p.readUInt16LE(8) * 10_000,
-    };
-    this.#changeTiming(link, timing);
+  /** A central decides; a peripheral asks, and the central's host is asked in its turn (Vol 6 Part B, 5.1.7). */
+  #updateConnection({ end, link }: LinkEntry, timing: VirtualLink['timing']): void {
+    if (end.role === 'central') return this.#changeTiming(link, timing);
+    link.procedure(1, 0, () => link.central.controller.#timingAsked(link, timing));
+  }
+
+  #timingAsked(link: VirtualLink, timing: VirtualLink['timing']): void {
+    const end = link.central;
+    this.#askedTimings.set(end.handle, timing);
+    const parameters = Buffer.alloc(10);
+    parameters.set(handleOctets(end), 0);
+    parameters.writeUInt16LE(timing.intervalUs / 1250, 2);
+    parameters.writeUInt16LE(timing.intervalUs / 1250, 4);
+    parameters.writeUInt16LE(timing.latency, 6);
+    parameters.writeUInt16LE(timing.supervisionTimeoutUs / 10_000, 8);
+    this.#meta(SUBEVENT.remoteConnectionParameterRequest, parameters);
+  }
+
+  #answerTiming(end: LinkEnd, link: VirtualLink, timing: VirtualLink['timing'] | null): void {
+    const asked = this.#askedTimings.get(end.handle);
+    if (!asked) return;
+    this.#askedTimings.delete(end.handle);
+    const applied = this.#description.ownParameters ? asked : timing;
+    if (applied) this.#changeTiming(link, applied);
   }
 
   #changeTiming(link: VirtualLink, timing: VirtualLink['timing']): void {
-    afterInstant(this.#ether, link, () => {
-      link.timing = timing;
+    link.procedure(2, INSTANT, () => {
+      link.retime(timing);
       for (const end of [link.central, link.peripheral]) {
-        const parameters = handleEvent(0, end, [0, 0, 0, 0, 0, 0]);
+        const parameters = Buffer.alloc(9);
+        parameters.set(handleOctets(end), 1);
         parameters.writeUInt16LE(timing.intervalUs / 1250, 3);
         parameters.writeUInt16LE(timing.latency, 5);
         parameters.writeUInt16LE(timing.supervisionTimeoutUs / 10_000, 7);
-        end.controller.#le(LE_EVENT.CONNECTION_UPDATE_COMPLETE, parameters);
+        end.controller.#meta(SUBEVENT.connectionUpdateComplete, parameters);
       }
     });
   }
@@ -469,34 +692,40 @@ export class VirtualController {
     link.octets = reached;
     for (const end of [link.central, link.peripheral]) {
       const parameters = Buffer.alloc(10);
-      parameters.writeUInt16LE(end.handle, 0);
+      parameters.set(handleOctets(end), 0);
       for (const at of [2, 6]) {
         parameters.writeUInt16LE(reached, at);
         parameters.writeUInt16LE(17040, at + 2);
       }
-      end.controller.#le(LE_EVENT.DATA_LENGTH_CHANGE, parameters);
+      end.controller.#meta(SUBEVENT.dataLengthChange, parameters);
     }
   }
 
   #setPhy(link: VirtualLink, preference: number): void {
     const both = Math.min(link.central.controller.maxPhy, link.peripheral.controller.maxPhy);
     const phy: Phy = preference & 0b10 && both === 2 ? 2 : 1;
-    afterInstant(this.#ether, link, () => {
+    link.procedure(2, INSTANT, () => {
       link.phy = phy;
       for (const end of [link.central, link.peripheral]) {
-        end.controller.#le(LE_EVENT.PHY_UPDATE_COMPLETE, handleEvent(0, end, [phy, phy]));
+        end.controller.#meta(SUBEVENT.phyUpdateComplete, Buffer.of(0, ...handleOctets(end), phy, phy));
       }
     });
   }
 }
 
-/** Link-layer procedures with an instant take effect six events after they are asked for (Vol 6 Part B, 5.1.1), others sooner. */
-function afterInstant(ether: Ether, link: VirtualLink, act: () => void, events = 6): void {
-  ether.at(ether.now + events * link.timing.intervalUs, () => {
-    if (ether.links.has(link)) act();
-  });
+/** Interval, latency and supervision timeout where LE Connection Update and the answer to a request have them (7.8.18, 7.8.31). */
+function readTiming(p: Buffer): VirtualLink['timing'] {
+  return {
+    intervalUs: p.readUInt16LE(4) * 1250,
+    latency: p.readUInt16LE(6),
+    supervisionTimeoutUs: p.readUInt16LE(8) * 10_000,
+  };
 }
 
-function handleEvent(status: number, end: LinkEnd, rest: number[]): Buffer {
-  return Buffer.from([status, end.handle & 0xff, end.handle >> 8, ...rest]);
+function handleOctets({ handle }: LinkEnd): [number, number] {
+  return [handle & 0xff, handle >> 8];
+}
+
+function octetText(value: number): string {
+  return value.toString(16).padStart(2, '0');
 }

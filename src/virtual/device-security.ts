@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { DeviceDescription } from '../contract/tray-file.ts';
-import type { EncryptionKey } from '../radio/security/pairing.ts';
-import { CID_PAIRING, PAIRING } from '../radio/security/pairing-codec.ts';
-import { ah, type PairingAddress } from '../radio/security/toolbox.ts';
 import { ATT_ERROR, type ServiceDeclaration } from './att-server.ts';
 import type { Faults } from './faults.ts';
-import { type DeviceBond, PairingResponder } from './pairing-responder.ts';
+import { CHANNEL } from './hci/packet.ts';
+import { ah, type DeviceAddress } from './pairing-crypto.ts';
+import { PDU, WANTS } from './pairing-pdus.ts';
+import { type LinkKey, PairingResponder } from './pairing-responder.ts';
 import type { PeripheralHost, PeripheralSetup } from './peripheral-host.ts';
 
 /** Bond Management Service 1.0: delete the bond of the requesting device, LE transport only. */
@@ -20,11 +20,11 @@ export class DeviceSecurity {
   readonly #faults: Faults;
   readonly #log: (line: string) => void;
   readonly #identity: { readonly address: Buffer; readonly random: boolean; readonly irk: Buffer };
-  readonly #bonds = new Map<string, DeviceBond>();
+  readonly #bonds = new Map<string, LinkKey>();
   #central = '';
   #address = '';
   #responder: PairingResponder | null = null;
-  #agreed: EncryptionKey | null = null;
+  #agreed: LinkKey | null = null;
 
   constructor(description: DeviceDescription, host: PeripheralHost, faults: Faults, log: (line: string) => void) {
     this.#description = description;
@@ -42,9 +42,12 @@ export class DeviceSecurity {
     return this.#bonds.size;
   }
 
-  /** Whether what is protected may be touched now. */
-  readonly permitted = (): boolean =>
-    this.#description.security === 'none' || (this.#description.security !== 'mitm' && this.#host.encrypted);
+  /** The ATT error by which what is protected is refused now; null where it may be touched. */
+  readonly refuses = (): number | null => {
+    const { security, refusesBy } = this.#description;
+    if (security === 'mitm') return ATT_ERROR.INSUFFICIENT_AUTHENTICATION;
+    return security === 'none' || this.#host.encrypted ? null : refusesBy;
+  };
 
   /** A resolvable private address, another at each boot (Vol 6 Part B, 1.3.2.2). */
   privateAddress(boot: number): string {
@@ -64,7 +67,7 @@ export class DeviceSecurity {
   setup(): Pick<PeripheralSetup, 'onL2cap' | 'onEncrypted' | 'keyFor'> {
     return {
       onL2cap: (cid, payload) => {
-        if (cid === CID_PAIRING) this.#responder?.received(payload);
+        if (cid === CHANNEL.security) this.#responder?.received(payload);
       },
       onEncrypted: () => {
         this.#log('bt: encrypted');
@@ -75,7 +78,7 @@ export class DeviceSecurity {
   }
 
   /** A central has connected. */
-  connected(central: PairingAddress): void {
+  connected(central: DeviceAddress): void {
     const { security, securityRequest } = this.#description;
     this.#central = central.octets.toString('hex');
     this.#agreed = null;
@@ -89,10 +92,11 @@ export class DeviceSecurity {
       agreed: (key) => {
         this.#agreed = key;
       },
-      bonded: (bond) => this.#bonds.set(this.#central, bond),
+      bonded: (key) => this.#bonds.set(this.#central, key),
       log: this.#log,
     });
-    if (securityRequest) this.#host.sendL2cap(CID_PAIRING, Buffer.of(PAIRING.SECURITY_REQUEST, 0x08));
+    if (securityRequest)
+      this.#host.sendL2cap(CHANNEL.security, Buffer.of(PDU.securityRequest, WANTS.secureConnections));
   }
 
   /** Bond management, where it has any. */
@@ -109,7 +113,7 @@ export class DeviceSecurity {
       {
         uuid: BOND_MANAGEMENT_SERVICE,
         characteristics: [{ uuid: BOND_CONTROL_POINT, properties: ['write'], write }],
-        permitted: this.permitted,
+        refuses: this.refuses,
       },
     ];
   }
@@ -118,11 +122,11 @@ export class DeviceSecurity {
     const pairing = this.#agreed;
     if (pairing) return pairing.ltk;
     const bond = this.#bonds.get(this.#central);
-    return bond && bond.key.ediv === ediv && bond.key.rand.equals(rand) ? bond.key.ltk : null;
+    return bond && bond.ediv === ediv && bond.rand.equals(rand) ? bond.ltk : null;
   }
 
   #send(pdu: Buffer, nth: number): void {
-    const send = (bytes: Buffer) => this.#host.sendL2cap(CID_PAIRING, bytes);
+    const send = (bytes: Buffer) => this.#host.sendL2cap(CHANNEL.security, bytes);
     switch (this.#faults.inPairing(nth)) {
       case 'pairing-stops':
         return;

@@ -1,11 +1,9 @@
 import type { Clock } from '../clock.ts';
 import type { FaultDescription } from '../contract/tray-file.ts';
-import { HCI_ACL } from '../radio/hci/packets.ts';
 import type { HciTransport } from '../radio/hci/transport.ts';
+import { ATT } from './att-server.ts';
+import { BOUNDARY, CHANNEL, H4 } from './hci/packet.ts';
 
-const CID_ATT = 4;
-const NOTIFICATION = 0x1b;
-const INDICATION = 0x1d;
 const HANDLE_AT = 9 + 1;
 /** How far one queue may be behind another, in milliseconds. */
 const QUEUE_DELAY_MS = 40;
@@ -77,9 +75,9 @@ export class DisorderlyTransport implements HciTransport {
 
 /** The attribute handle and length of a value that the device sent by itself; null for every other packet. */
 function valueHandle(packet: Buffer): { attribute: number; length: number } | null {
-  if (packet[0] !== HCI_ACL || packet.length < HANDLE_AT + 2) return null;
-  const starts = (packet.readUInt16LE(1) >> 12) & 0x3;
-  if (starts === 1 || packet.readUInt16LE(7) !== CID_ATT) return null;
-  if (packet[9] !== NOTIFICATION && packet[9] !== INDICATION) return null;
+  if (packet[0] !== H4.acl || packet.length < HANDLE_AT + 2) return null;
+  const boundary = (packet.readUInt16LE(1) >> 12) & 0x3;
+  if (boundary === BOUNDARY.continuing || packet.readUInt16LE(7) !== CHANNEL.att) return null;
+  if (packet[9] !== ATT.NOTIFICATION && packet[9] !== ATT.INDICATION) return null;
   return { attribute: packet.readUInt16LE(HANDLE_AT), length: packet.length - HANDLE_AT - 2 };
 }

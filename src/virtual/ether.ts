@@ -1,6 +1,8 @@
 import type { Clock } from '../clock.ts';
+import type { ControllerDescription } from '../contract/tray-file.ts';
 import { VirtualController } from './controller.ts';
 import { EventQueue } from './event-queue.ts';
+import { Neighbours } from './neighbours.ts';
 import { seededRandom } from './random.ts';
 import type { VirtualLink } from './virtual-link.ts';
 
@@ -10,14 +12,18 @@ import type { VirtualLink } from './virtual-link.ts';
  */
 export class Ether {
   readonly controllers = new Set<VirtualController>();
+  /** The controllers that listen for advertisements: they scan or want to connect. */
+  readonly listeners = new Set<VirtualController>();
   readonly links = new Set<VirtualLink>();
   readonly random: () => number;
+  readonly neighbours: Neighbours;
   readonly #events = new EventQueue();
   readonly #startedAt = Date.now();
   #now = 0;
 
-  constructor(seed = 1) {
+  constructor(seed = 1, neighbours = { count: 0, intervalMs: 1000 }) {
     this.random = seededRandom(seed);
+    this.neighbours = new Neighbours(this, neighbours);
   }
 
   /** The ether's time in microseconds. */
@@ -52,9 +58,9 @@ export class Ether {
     after: (ms, fn) => this.at(this.#now + ms * 1000, fn),
   };
 
-  /** A controller on this ether. `address` is its public address. */
-  createController(address: string, options: { aclBuffers: number }): VirtualController {
-    const controller = new VirtualController(this, address, options);
+  /** A controller on this ether. `address` is its public address; what is not described is as usual. */
+  createController(address: string, description: Partial<ControllerDescription> = {}): VirtualController {
+    const controller = new VirtualController(this, address, description);
     this.controllers.add(controller);
     return controller;
   }

@@ -1,26 +1,26 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import type { DeviceDescription } from '../contract/tray-file.ts';
-import { parseMcubootImage } from '../firmware/mcuboot-image.ts';
-import {
-  decodeBegin,
-  encodeFrame,
-  encodeHello,
-  FUS,
-  FUS_STATE,
-  FUS_VERSION,
-  type FusFrame,
-  type FusImage,
-  u32,
-} from '../protocols/fus/codec.ts';
-import { FrameIntake, type Intake } from '../protocols/fus/frame-intake.ts';
 import type { Faults } from './faults.ts';
+import {
+  FusIntake,
+  type FusRequest,
+  type FusTaken,
+  fusAnswer,
+  helloBody,
+  type ListedImage,
+  REQUEST,
+  readBegin,
+  STATE,
+  STATUS,
+  u32,
+} from './fus-frame.ts';
 import type { ImageSlots } from './image-slots.ts';
+import { readImage } from './mcuboot.ts';
 
 const PAGE_BYTES = 4096;
 const RESTART_AFTER_MS = 250;
 const HARDWARE = 0x5340;
-const STATUS = { OK: 0, BAD_FRAME: 1, BAD_STATE: 2, BAD_OFFSET: 3, TOO_LARGE: 5, HASH_MISMATCH: 6, BUSY: 8 } as const;
 /** How long a second work queue may be behind the first. */
 const QUEUE_DELAY_MS = 40;
 
@@ -49,7 +49,7 @@ export interface FusServerHost {
 
 interface Upload {
   readonly image: number;
-  readonly hash: string;
+  readonly sha256: Buffer;
   readonly bytes: Buffer;
   offset: number;
 }
@@ -64,35 +64,35 @@ interface Outcome {
 /** The firmware upgrade service of a virtual device, and every way in which it can break the order of its own frames. */
 export class FusServer {
   readonly #host: FusServerHost;
-  readonly #intake: FrameIntake;
-  #queue: FusFrame[] = [];
+  readonly #intake: FusIntake;
+  #queue: FusRequest[] = [];
   #working = false;
   #upload: Upload | null = null;
-  #state: number = FUS_STATE.IDLE;
+  #state: number = STATE.idle;
   #seq = 0;
   #silent = false;
   #stopped = false;
 
   constructor(host: FusServerHost) {
     this.#host = host;
-    this.#intake = new FrameIntake(host.description.fus, host.description.fusLimits.maxFrame);
-    if (host.images.some(({ confirmed }) => !confirmed)) this.#state = FUS_STATE.TESTING;
+    this.#intake = new FusIntake(host.description.fus, host.description.fusLimits.maxFrame);
+    if (host.images.some(({ confirmed }) => !confirmed)) this.#state = STATE.testing;
   }
 
   /** A write to Control. */
   control(value: Buffer): void {
     const { markers } = this.#host.description.fus;
-    this.#take(this.#intake.marker(value[0] === markers.open, this.#host.clock.now()));
+    this.#take(this.#intake.marker(value[0] === markers.open));
   }
 
   /** A write to Data In. */
   data(value: Buffer): void {
-    this.#take(this.#intake.data(value, this.#host.clock.now()));
+    this.#take(this.#intake.data(value));
   }
 
   /** A link ended: what had only partly arrived is gone. */
   linkEnded(): void {
-    this.#intake.expire(Number.POSITIVE_INFINITY, 0);
+    this.#intake.reset();
     this.#queue = [];
   }
 
@@ -101,14 +101,14 @@ export class FusServer {
     this.#stopped = true;
   }
 
-  #take({ frame, malformed }: Intake): void {
-    if (malformed !== null) {
-      this.#host.log(`fus: bad frame: ${malformed}`);
-      this.#answer(0, Buffer.of(STATUS.BAD_FRAME));
-    }
+  #take(frame: FusTaken): void {
     if (!frame) return;
+    if ('malformed' in frame) {
+      this.#host.log(`fus: bad frame: ${frame.malformed}`);
+      return this.#answer(0, Buffer.of(STATUS.badFrame));
+    }
     if (this.#queue.length >= this.#host.description.fusLimits.window)
-      return this.#answer(frame.type, Buffer.of(STATUS.BUSY));
+      return this.#answer(frame.type, Buffer.of(STATUS.busy));
     this.#queue.push(frame);
     if (!this.#working) this.#next();
   }
@@ -128,78 +128,87 @@ export class FusServer {
     else finish();
   }
 
-  #handle({ type, body }: FusFrame): Outcome {
+  #handle({ type, body }: FusRequest): Outcome {
     switch (type) {
-      case FUS.HELLO:
-        return { body: Buffer.concat([Buffer.of(STATUS.OK), this.#hello()]) };
-      case FUS.BEGIN:
+      case REQUEST.hello:
+        return { body: Buffer.concat([Buffer.of(STATUS.ok), this.#hello()]) };
+      case REQUEST.begin:
         return this.#begin(body);
-      case FUS.DATA:
+      case REQUEST.data:
         return this.#receive(body);
-      case FUS.FINISH:
+      case REQUEST.finish:
         return this.#finish();
-      case FUS.ACTIVATE:
+      case REQUEST.activate:
         return this.#activate(body);
-      case FUS.STATUS:
-        return { body: Buffer.concat([Buffer.of(STATUS.OK, this.#state), u32(this.#upload?.offset ?? 0)]) };
-      case FUS.ABORT:
+      case REQUEST.status:
+        return { body: Buffer.concat([Buffer.of(STATUS.ok, this.#state), u32(this.#upload?.offset ?? 0)]) };
+      case REQUEST.abort:
         this.#upload = null;
-        this.#state = FUS_STATE.IDLE;
-        return { body: Buffer.of(STATUS.OK) };
-      case FUS.CONFIRM:
+        this.#state = STATE.idle;
+        return { body: Buffer.of(STATUS.ok) };
+      case REQUEST.confirm:
         return this.#confirm(body);
-      case FUS.IDENTIFY:
+      case REQUEST.identify:
         this.#host.log(`fus: identify for ${body[0]} s`);
-        return { body: Buffer.of(STATUS.OK) };
+        return { body: Buffer.of(STATUS.ok) };
       default:
-        return { body: Buffer.of(STATUS.BAD_FRAME) };
+        return { body: Buffer.of(STATUS.badFrame) };
     }
   }
 
   #hello(): Buffer {
-    const { fusLimits } = this.#host.description;
-    const images = this.#host.images.flatMap((slots, index): FusImage[] => {
-      const image = (bytes: Buffer, running: boolean): FusImage => ({
+    const images = this.#host.images.flatMap((slots, index): ListedImage[] => {
+      const image = (bytes: Buffer, running: boolean): ListedImage => ({
         index,
         running,
         confirmed: running && slots.confirmed,
         pending: !running && slots.pending !== 'none',
-        version: parseMcubootImage(slots.primary).version,
-        hash: createHash('sha256').update(bytes).digest('hex'),
+        version: readImage(bytes)?.versionOctets ?? Buffer.alloc(8),
+        sha256: createHash('sha256').update(bytes).digest(),
       });
       return [image(slots.primary, true), ...(slots.secondary ? [image(slots.secondary, false)] : [])];
     });
-    return encodeHello({ protocolVersion: FUS_VERSION, hardware: HARDWARE, images, ...fusLimits });
+    return helloBody(this.#host.description.fusLimits, HARDWARE, images);
   }
 
   #begin(body: Buffer): Outcome {
-    const begin = decodeBegin(body);
+    const begin = readBegin(body);
     const slots = begin && this.#host.images[begin.image];
-    if (!begin || !slots) return { body: Buffer.of(STATUS.BAD_STATE) };
-    if (begin.size > slots.slotBytes) return { body: Buffer.of(STATUS.TOO_LARGE) };
-    if (slots.pending !== 'none' || !slots.confirmed) return { body: Buffer.of(STATUS.BUSY) };
+    if (!begin || !slots) return { body: Buffer.of(STATUS.badState) };
+    if (begin.bytes > slots.slotBytes) return { body: Buffer.of(STATUS.tooLarge) };
+    if (slots.pending !== 'none' || !slots.confirmed) return { body: Buffer.of(STATUS.busy) };
     const known = this.#upload;
-    if (known && known.image === begin.image && known.hash === begin.hash && known.bytes.length === begin.size) {
-      return { body: Buffer.concat([Buffer.of(STATUS.OK), u32(known.offset)]) };
+    if (
+      known &&
+      known.image === begin.image &&
+      known.sha256.equals(begin.sha256) &&
+      known.bytes.length === begin.bytes
+    ) {
+      return { body: Buffer.concat([Buffer.of(STATUS.ok), u32(known.offset)]) };
     }
     slots.secondary = null;
-    this.#upload = { image: begin.image, hash: begin.hash, bytes: Buffer.alloc(begin.size, 0xff), offset: 0 };
-    this.#state = FUS_STATE.RECEIVING;
-    this.#host.log(`fus: begin image ${begin.image}, ${begin.size} bytes`);
-    const pages = Math.ceil(begin.size / PAGE_BYTES);
+    this.#upload = {
+      image: begin.image,
+      sha256: Buffer.from(begin.sha256),
+      bytes: Buffer.alloc(begin.bytes, 0xff),
+      offset: 0,
+    };
+    this.#state = STATE.receiving;
+    this.#host.log(`fus: begin image ${begin.image}, ${begin.bytes} bytes`);
+    const pages = Math.ceil(begin.bytes / PAGE_BYTES);
     return {
-      body: Buffer.concat([Buffer.of(STATUS.OK), u32(0)]),
+      body: Buffer.concat([Buffer.of(STATUS.ok), u32(0)]),
       busyMs: pages * this.#host.description.flash.eraseMsPerPage,
     };
   }
 
   #receive(body: Buffer): Outcome {
     const upload = this.#upload;
-    if (!upload || body.length < 5) return { body: Buffer.of(STATUS.BAD_STATE) };
+    if (!upload || body.length < 5) return { body: Buffer.of(STATUS.badState) };
     const offset = body.readUInt32LE(0);
     const data = body.subarray(4);
     if (offset !== upload.offset || offset + data.length > upload.bytes.length)
-      return { body: Buffer.of(STATUS.BAD_OFFSET) };
+      return { body: Buffer.of(STATUS.badOffset) };
     const { faults, description } = this.#host;
     const end = offset + data.length;
     const happens = (act: 'drop-link' | 'flip-bit' | 'silent' | 'change-interval') =>
@@ -209,50 +218,50 @@ export class FusServer {
       this.#host.log('radio: link dropped');
       this.#host.dropLink();
       this.#silent = false;
-      return { body: Buffer.of(STATUS.BUSY) };
+      return { body: Buffer.of(STATUS.busy) };
     }
     if (happens('silent')) this.#silent = true;
     data.copy(upload.bytes, offset);
     if (happens('flip-bit')) upload.bytes[offset]! ^= 0x10;
     upload.offset = end;
     const busyMs = ((data.length / 4) * description.flash.writeUsPerWord) / 1000;
-    return { body: Buffer.concat([Buffer.of(STATUS.OK), u32(end)]), busyMs };
+    return { body: Buffer.concat([Buffer.of(STATUS.ok), u32(end)]), busyMs };
   }
 
   #finish(): Outcome {
     const upload = this.#upload;
-    if (!upload || upload.offset < upload.bytes.length) return { body: Buffer.of(STATUS.BAD_STATE) };
+    if (!upload || upload.offset < upload.bytes.length) return { body: Buffer.of(STATUS.badState) };
     const hash = createHash('sha256').update(upload.bytes).digest();
     this.#upload = null;
-    if (hash.toString('hex') !== upload.hash) {
-      this.#state = FUS_STATE.IDLE;
-      return { body: Buffer.of(STATUS.HASH_MISMATCH) };
+    if (!hash.equals(upload.sha256)) {
+      this.#state = STATE.idle;
+      return { body: Buffer.of(STATUS.hashMismatch) };
     }
     this.#host.images[upload.image]!.secondary = upload.bytes;
-    this.#state = FUS_STATE.COMPLETE;
+    this.#state = STATE.complete;
     this.#host.log('fus: complete');
-    return { body: Buffer.concat([Buffer.of(STATUS.OK), hash]) };
+    return { body: Buffer.concat([Buffer.of(STATUS.ok), hash]) };
   }
 
   #activate(body: Buffer): Outcome {
     const slots = this.#host.images[body[0] ?? -1];
-    if (!slots?.secondary) return { body: Buffer.of(STATUS.BAD_STATE) };
+    if (!slots?.secondary) return { body: Buffer.of(STATUS.badState) };
     slots.pending = body[1] === 1 ? 'permanent' : 'test';
-    this.#state = FUS_STATE.ACTIVATED;
+    this.#state = STATE.activated;
     this.#host.log(`fus: activate image ${body[0]} (${slots.pending})`);
-    return { body: Buffer.of(STATUS.OK), afterwards: () => this.#host.restart(RESTART_AFTER_MS) };
+    return { body: Buffer.of(STATUS.ok), afterwards: () => this.#host.restart(RESTART_AFTER_MS) };
   }
 
   #confirm(body: Buffer): Outcome {
     const slots = this.#host.images[body[0] ?? -1];
-    if (!slots) return { body: Buffer.of(STATUS.BAD_STATE) };
+    if (!slots) return { body: Buffer.of(STATUS.badState) };
     if (this.#host.faults.happens('revert', 'confirm')) {
-      return { body: Buffer.of(STATUS.OK), afterwards: () => this.#host.restart(0) };
+      return { body: Buffer.of(STATUS.ok), afterwards: () => this.#host.restart(0) };
     }
     slots.confirmed = true;
-    this.#state = FUS_STATE.IDLE;
+    this.#state = STATE.idle;
     this.#host.log('fus: confirmed');
-    return { body: Buffer.of(STATUS.OK) };
+    return { body: Buffer.of(STATUS.ok) };
   }
 
   #answer(type: number, body: Buffer): void {
@@ -261,7 +270,7 @@ export class FusServer {
     if (this.#silent || this.#stopped || faults.happens('drop-answer', 'always')) return;
     const frame = faults.happens('nonsense', 'always')
       ? Buffer.from('ffeeddccbbaa99887766554433221100', 'hex')
-      : encodeFrame({ type: type | FUS.ANSWER, seq: this.#seq, body }, description.fus);
+      : fusAnswer(type, this.#seq, body, description.fus);
     this.#seq = (this.#seq + 1) & 0xff;
     const { open, close } = description.fus.markers;
     const marker = (value: number): FusValue => ({ kind: 'marker', value: Buffer.of(value) });

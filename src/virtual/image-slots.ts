@@ -68,6 +68,12 @@ export class ImageSlots {
     return image !== null && isSound(image);
   }
 
+  /** What a restart would start. */
+  get next(): SlotImage | null {
+    const waiting = this.pending !== 'none' || this.onTrial ? this.waiting : null;
+    return waiting && isSound(waiting) ? waiting : this.running;
+  }
+
   /** What the bootloader does at a restart. */
   boot({ rejects = false, otherHash = false }: BootFault): BootResult {
     if (this.pending !== 'none' && this.secondary) {

@@ -1,42 +1,32 @@
 import { createECDH, randomBytes } from 'node:crypto';
 import type { DeviceDescription } from '../contract/tray-file.ts';
-import type { EncryptionKey } from '../radio/security/pairing.ts';
-import {
-  AUTH,
-  featuresPdu,
-  isWellFormed,
-  KEYS,
-  MAX_KEY_OCTETS,
-  NO_INPUT_NO_OUTPUT,
-  PAIRING,
-  PAIRING_FAILURE,
-  pduValue,
-  publicKeyPdu,
-  readFeatures,
-  readPublicKey,
-  reversed,
-  valuePdu,
-} from '../radio/security/pairing-codec.ts';
-import { c1, f4, f5, f6, type PairingAddress, s1 } from '../radio/security/toolbox.ts';
+import { c1, type DeviceAddress, f4, f5, f6, s1 } from './pairing-crypto.ts';
+import { backwards, carriedValue, FAILURE, GIVES, isWhole, PDU, securityPdu, WANTS } from './pairing-pdus.ts';
 
-/** A key that a virtual device keeps over its restarts. */
-export interface DeviceBond {
-  readonly key: EncryptionKey;
-  readonly secureConnections: boolean;
+const NO_INPUT_NO_OUTPUT = 0x03;
+const KEY_OCTETS = 16;
+const ZERO_KEY = Buffer.alloc(KEY_OCTETS);
+
+/** A key as the controller asks for it. */
+export interface LinkKey {
+  readonly ltk: Buffer;
+  readonly ediv: number;
+  readonly rand: Buffer;
 }
 
 /** What a responder needs of the device around it. */
 export interface ResponderHost {
   readonly accepts: DeviceDescription['security'];
-  readonly own: PairingAddress;
-  readonly peer: PairingAddress;
+  readonly own: DeviceAddress;
+  readonly peer: DeviceAddress;
   /** The device's identity address and resolving key, most significant octet first. */
   readonly identity: { readonly address: Buffer; readonly random: boolean; readonly irk: Buffer };
   /** Sends the n-th PDU of the pairing, from 1; a fault may make something else of it. */
   send(pdu: Buffer, nth: number): void;
-  /** The key is agreed; kept for the next time when both sides bond. */
-  agreed(key: EncryptionKey, secureConnections: boolean): void;
-  bonded(bond: DeviceBond): void;
+  /** The key for this link is agreed. */
+  agreed(key: LinkKey): void;
+  /** A key to be kept for the next link: both sides bond. */
+  bonded(key: LinkKey): void;
   log(line: string): void;
 }
 
@@ -58,15 +48,15 @@ export class PairingResponder {
 
   /** A PDU from the central. */
   received(pdu: Buffer): void {
-    if (pdu[0] === PAIRING.FAILED) {
+    if (pdu[0] === PDU.pairingFailed) {
       this.#expected = null;
       this.#host.log(`smp: pairing failed by the central, reason ${pdu[1]}`);
       return;
     }
-    if (!isWellFormed(pdu)) return this.#fail(PAIRING_FAILURE.INVALID_PARAMETERS);
-    if (pdu[0] === PAIRING.REQUEST) return this.#asked(pdu);
+    if (!isWhole(pdu)) return this.#fail(FAILURE.invalidParameters);
+    if (pdu[0] === PDU.pairingRequest) return this.#asked(pdu);
     const expected = this.#expected;
-    if (!expected || expected.code !== pdu[0]) return this.#fail(PAIRING_FAILURE.UNSPECIFIED);
+    if (!expected || expected.code !== pdu[0]) return this.#fail(FAILURE.unspecifiedReason);
     this.#expected = null;
     expected.then(pdu);
   }
@@ -77,22 +67,18 @@ export class PairingResponder {
     this.#afterEncryption = null;
   }
 
+  /** It says that it bonds whether it is asked to or not, as Zephyr does; a bond is what both sides want. */
   #asked(request: Buffer): void {
     const { accepts } = this.#host;
-    const asked = readFeatures(request);
-    const secure = (asked.authReq & AUTH.SECURE_CONNECTIONS) !== 0 && accepts !== 'legacy';
-    const refuses = accepts === 'none' ? PAIRING_FAILURE.NOT_SUPPORTED : PAIRING_FAILURE.AUTHENTICATION_REQUIREMENTS;
-    if (accepts === 'none' || accepts === 'mitm' || (accepts === 'sc' && !secure)) return this.#fail(refuses);
-    const bonds = (asked.authReq & AUTH.BONDING) !== 0;
-    this.#request = request;
-    this.#response = featuresPdu(PAIRING.RESPONSE, {
-      ioCapability: NO_INPUT_NO_OUTPUT,
-      oob: false,
-      authReq: (bonds ? AUTH.BONDING : 0) | (secure ? AUTH.SECURE_CONNECTIONS : 0),
-      maxKeyOctets: MAX_KEY_OCTETS,
-      initiatorKeys: 0,
-      responderKeys: asked.responderKeys & (KEYS.ENCRYPTION | KEYS.IDENTITY),
-    });
+    const [asked, keysAsked] = [request[3]!, request[6]!];
+    const secure = (asked & WANTS.secureConnections) !== 0 && accepts !== 'legacy';
+    if (accepts === 'none') return this.#fail(FAILURE.pairingNotSupported);
+    if (accepts === 'mitm' || (accepts === 'sc' && !secure)) return this.#fail(FAILURE.authenticationRequirements);
+    const bonds = (asked & WANTS.bonding) !== 0;
+    const authReq = WANTS.bonding | (secure ? WANTS.secureConnections : 0);
+    const keys = keysAsked & (GIVES.encryptionKey | GIVES.identityKey);
+    this.#request = Buffer.from(request);
+    this.#response = Buffer.of(PDU.pairingResponse, NO_INPUT_NO_OUTPUT, 0, authReq, KEY_OCTETS, 0, keys);
     this.#send(this.#response);
     if (secure) this.#secureConnections(bonds);
     else this.#legacy(bonds);
@@ -102,16 +88,15 @@ export class PairingResponder {
     const { own, peer } = this.#host;
     const random = randomBytes(16);
     const confirm = (value: Buffer) =>
-      c1(Buffer.alloc(16), value, reversed(this.#request), reversed(this.#response), peer, own);
-    this.#expect(PAIRING.CONFIRM, (confirmPdu) => {
-      this.#send(valuePdu(PAIRING.CONFIRM, confirm(random)));
-      this.#expect(PAIRING.RANDOM, (randomPdu) => {
-        const peerRandom = pduValue(randomPdu);
-        if (!confirm(peerRandom).equals(pduValue(confirmPdu))) return this.#fail(PAIRING_FAILURE.CONFIRM_VALUE_FAILED);
-        this.#send(valuePdu(PAIRING.RANDOM, random));
-        const short = s1(Buffer.alloc(16), random, peerRandom);
-        this.#agree({ ltk: short, ediv: 0, rand: Buffer.alloc(8) }, false);
-        this.#afterEncryption = () => this.#distribute(bonds, null);
+      c1(ZERO_KEY, value, backwards(this.#request), backwards(this.#response), peer, own);
+    this.#expect(PDU.pairingConfirm, (confirmPdu) => {
+      this.#send(securityPdu(PDU.pairingConfirm, confirm(random)));
+      this.#expect(PDU.pairingRandom, (randomPdu) => {
+        const ofPeer = carriedValue(randomPdu);
+        if (!confirm(ofPeer).equals(carriedValue(confirmPdu))) return this.#fail(FAILURE.confirmValueFailed);
+        this.#send(securityPdu(PDU.pairingRandom, random));
+        this.#agree({ ltk: s1(ZERO_KEY, random, ofPeer), ediv: 0, rand: Buffer.alloc(8) }, 'legacy');
+        this.#afterEncryption = () => this.#giveKeys(bonds, null);
       });
     });
   }
@@ -119,57 +104,52 @@ export class PairingResponder {
   #secureConnections(bonds: boolean): void {
     const { own, peer } = this.#host;
     const curve = createECDH('prime256v1');
-    curve.generateKeys();
-    const raw = curve.getPublicKey();
-    const ownKey = { x: raw.subarray(1, 33), y: raw.subarray(33, 65) };
+    // An uncompressed point: 4, X, Y.
+    const point = curve.generateKeys();
+    const [x, y] = [point.subarray(1, 33), point.subarray(33)];
     const nonce = randomBytes(16);
-    this.#expect(PAIRING.PUBLIC_KEY, (keyPdu) => {
-      const peerKey = readPublicKey(keyPdu);
-      const secret = curve.computeSecret(Buffer.concat([Buffer.of(4), peerKey.x, peerKey.y]));
-      this.#send(publicKeyPdu(ownKey));
-      this.#send(valuePdu(PAIRING.CONFIRM, f4(ownKey.x, peerKey.x, nonce, 0)));
-      this.#expect(PAIRING.RANDOM, (randomPdu) => {
-        const peerNonce = pduValue(randomPdu);
-        this.#send(valuePdu(PAIRING.RANDOM, nonce));
-        const { macKey, ltk } = f5(secret, peerNonce, nonce, peer, own);
-        const zero = Buffer.alloc(16);
-        this.#expect(PAIRING.DHKEY_CHECK, (checkPdu) => {
-          const wanted = f6(macKey, peerNonce, nonce, zero, capabilities(this.#request), peer, own);
-          if (!wanted.equals(pduValue(checkPdu))) return this.#fail(PAIRING_FAILURE.DHKEY_CHECK_FAILED);
-          const check = f6(macKey, nonce, peerNonce, zero, capabilities(this.#response), own, peer);
+    this.#expect(PDU.publicKey, (keyPdu) => {
+      const [peerX, peerY] = [backwards(keyPdu.subarray(1, 33)), backwards(keyPdu.subarray(33))];
+      const secret = curve.computeSecret(Buffer.concat([Buffer.of(4), peerX, peerY]));
+      this.#send(securityPdu(PDU.publicKey, x, y));
+      this.#send(securityPdu(PDU.pairingConfirm, f4(x, peerX, nonce, 0)));
+      this.#expect(PDU.pairingRandom, (randomPdu) => {
+        const ofPeer = carriedValue(randomPdu);
+        this.#send(securityPdu(PDU.pairingRandom, nonce));
+        const { macKey, ltk } = f5(secret, [ofPeer, nonce], [peer, own]);
+        this.#expect(PDU.dhKeyCheck, (checkPdu) => {
+          const due = f6(macKey, [ofPeer, nonce], ZERO_KEY, capabilities(this.#request), [peer, own]);
+          if (!due.equals(carriedValue(checkPdu))) return this.#fail(FAILURE.dhKeyCheckFailed);
           const key = { ltk, ediv: 0, rand: Buffer.alloc(8) };
-          this.#agree(key, true);
-          this.#afterEncryption = () => this.#distribute(bonds, key);
-          this.#send(valuePdu(PAIRING.DHKEY_CHECK, check));
+          this.#agree(key, 'Secure Connections');
+          this.#afterEncryption = () => this.#giveKeys(bonds, key);
+          const check = f6(macKey, [nonce, ofPeer], ZERO_KEY, capabilities(this.#response), [own, peer]);
+          this.#send(securityPdu(PDU.dhKeyCheck, check));
         });
       });
     });
   }
 
-  #distribute(bonds: boolean, secureKey: EncryptionKey | null): void {
-    const { responderKeys } = readFeatures(this.#response);
-    const legacyKey: EncryptionKey = {
-      ltk: randomBytes(16),
-      ediv: randomBytes(2).readUInt16LE(0),
-      rand: randomBytes(8),
-    };
-    if (!secureKey && responderKeys & KEYS.ENCRYPTION) {
-      this.#send(valuePdu(PAIRING.ENCRYPTION_INFORMATION, legacyKey.ltk));
-      const found = Buffer.of(PAIRING.CENTRAL_IDENTIFICATION, legacyKey.ediv & 0xff, legacyKey.ediv >> 8);
-      this.#send(Buffer.concat([found, legacyKey.rand]));
+  /** Gives out the keys that were asked for (3.6.1), and keeps one where both sides bond. */
+  #giveKeys(bonds: boolean, secureKey: LinkKey | null): void {
+    const keys = this.#response[6]!;
+    const legacyKey: LinkKey = { ltk: randomBytes(16), ediv: randomBytes(2).readUInt16LE(0), rand: randomBytes(8) };
+    if (!secureKey && keys & GIVES.encryptionKey) {
+      this.#send(securityPdu(PDU.encryptionInformation, legacyKey.ltk));
+      const ediv = Buffer.of(legacyKey.ediv & 0xff, legacyKey.ediv >> 8);
+      this.#send(Buffer.concat([Buffer.of(PDU.centralIdentification), ediv, legacyKey.rand]));
     }
-    if (responderKeys & KEYS.IDENTITY) {
+    if (keys & GIVES.identityKey) {
       const { irk, address, random } = this.#host.identity;
-      this.#send(valuePdu(PAIRING.IDENTITY_INFORMATION, irk));
-      this.#send(Buffer.concat([Buffer.of(PAIRING.IDENTITY_ADDRESS, random ? 1 : 0), reversed(address)]));
+      this.#send(securityPdu(PDU.identityInformation, irk));
+      this.#send(Buffer.concat([Buffer.of(PDU.identityAddress, random ? 1 : 0), backwards(address)]));
     }
-    const key = secureKey ?? legacyKey;
-    if (bonds) this.#host.bonded({ key, secureConnections: secureKey !== null });
+    if (bonds) this.#host.bonded(secureKey ?? legacyKey);
   }
 
-  #agree(key: EncryptionKey, secureConnections: boolean): void {
-    this.#host.log(`smp: paired, Just Works, ${secureConnections ? 'Secure Connections' : 'legacy'}`);
-    this.#host.agreed(key, secureConnections);
+  #agree(key: LinkKey, how: 'legacy' | 'Secure Connections'): void {
+    this.#host.log(`smp: paired, Just Works, ${how}`);
+    this.#host.agreed(key);
   }
 
   #expect(code: number, then: Expectation): void {
@@ -184,10 +164,11 @@ export class PairingResponder {
   #fail(reason: number): void {
     this.#expected = null;
     this.#host.log(`smp: pairing refused, reason ${reason}`);
-    this.#send(Buffer.of(PAIRING.FAILED, reason));
+    this.#send(Buffer.of(PDU.pairingFailed, reason));
   }
 }
 
+/** AuthReq, OOB flag and IO capability of a request or response, as f6 takes them. */
 function capabilities(features: Buffer): Buffer {
-  return Buffer.of(features[3]!, features[2]!, features[1]!);
+  return backwards(features.subarray(1, 4));
 }

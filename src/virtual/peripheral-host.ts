@@ -1,16 +1,17 @@
-import {
-  aclFragments,
-  addressBytes,
-  CID_ATT,
-  EVENT,
-  HCI_ACL,
-  HCI_EVENT,
-  hciCommand,
-  L2capReassembler,
-  LE_EVENT,
-  OPCODE,
-} from '../radio/hci/packets.ts';
 import { ATT, AttServer, type ServiceDeclaration, uuidBytes } from './att-server.ts';
+import { CODE, EVENT_CODE, REASON, SUBEVENT } from './hci/codes.ts';
+import { addressOctets, CHANNEL, commandPacket, H4, L2capIntake, l2capPackets } from './hci/packet.ts';
+
+/** Every event (Core 5.4, Vol 4 Part E, 7.3.1): LE Meta is off after a reset. */
+const ALL_EVENTS = Buffer.from('ffffffffffffff3f', 'hex');
+/** The LE events that are handled here or are of no harm, by the bits of their sub-events (7.8.1). */
+const LE_EVENTS = [
+  SUBEVENT.connectionComplete,
+  SUBEVENT.connectionUpdateComplete,
+  SUBEVENT.longTermKeyRequest,
+  SUBEVENT.dataLengthChange,
+  SUBEVENT.phyUpdateComplete,
+];
 
 /** The H4 side of a controller, as a host sees it: the ether's own or any other. */
 export interface HciPort {
@@ -52,7 +53,7 @@ export class PeripheralHost {
   #att: AttServer | null = null;
   #handle: number | null = null;
   #encrypted = false;
-  #reassembler = new L2capReassembler();
+  #intake = new L2capIntake();
   #aclBytes = 27;
   #credits = 0;
   #onWire = 0;
@@ -84,29 +85,33 @@ export class PeripheralHost {
   start(setup: PeripheralSetup): void {
     this.stop();
     this.#setup = setup;
-    this.#command(OPCODE.RESET);
+    this.#command(CODE.reset);
+    this.#command(CODE.setEventMask, ALL_EVENTS);
     const mask = Buffer.alloc(8);
-    mask.writeUInt16LE(0x087f | (1 << (LE_EVENT.LONG_TERM_KEY_REQUEST - 1)), 0);
-    this.#command(OPCODE.LE_SET_EVENT_MASK, mask);
-    this.#command(OPCODE.LE_READ_BUFFER_SIZE);
-    this.#command(OPCODE.LE_SET_RANDOM_ADDRESS, addressBytes(setup.address));
+    mask.writeUInt16LE(
+      LE_EVENTS.reduce((bits, subevent) => bits | (1 << (subevent - 1)), 0),
+      0,
+    );
+    this.#command(CODE.leSetEventMask, mask);
+    this.#command(CODE.leReadBufferSize);
+    this.#command(CODE.leSetRandomAddress, addressOctets(setup.address));
     const units = Math.round(setup.advertisingMs / 0.625);
     const parameters = Buffer.alloc(15);
     parameters.writeUInt16LE(units, 0);
     parameters.writeUInt16LE(units, 2);
     parameters[5] = 1;
     parameters[13] = 0x07;
-    this.#command(OPCODE.LE_SET_ADVERTISING_PARAMETERS, parameters);
+    this.#command(CODE.leSetAdvertisingParameters, parameters);
     const service = uuidBytes(setup.advertisedService);
     const complete = service.length === 2 ? 0x03 : 0x07;
     this.#command(
-      OPCODE.LE_SET_ADVERTISING_DATA,
+      CODE.leSetAdvertisingData,
       advertisement([
         [0x01, Buffer.of(0x06)],
         [complete, service],
       ]),
     );
-    this.#command(OPCODE.LE_SET_SCAN_RESPONSE_DATA, advertisement(setup.name ? [[0x09, Buffer.from(setup.name)]] : []));
+    this.#command(CODE.leSetScanResponseData, advertisement(setup.name ? [[0x09, Buffer.from(setup.name)]] : []));
     this.#advertise();
   }
 
@@ -121,7 +126,7 @@ export class PeripheralHost {
   /** Sends a notification if the central has subscribed. */
   notify(uuid: string, value: Uint8Array): boolean {
     if (!this.#att || (this.#att.configuration(uuid) & 1) === 0) return false;
-    this.sendL2cap(CID_ATT, this.#att.notification(uuid, value));
+    this.sendL2cap(CHANNEL.att, this.#att.notification(uuid, value));
     return true;
   }
 
@@ -129,7 +134,7 @@ export class PeripheralHost {
   indicate(uuid: string, value: Uint8Array): boolean {
     if (!this.#att || (this.#att.configuration(uuid) & 2) === 0) return false;
     this.#indications.push(this.#att.notification(uuid, value, ATT.INDICATION));
-    if (this.#indications.length === 1) this.sendL2cap(CID_ATT, this.#indications[0]!);
+    if (this.#indications.length === 1) this.sendL2cap(CHANNEL.att, this.#indications[0]!);
     return true;
   }
 
@@ -137,16 +142,16 @@ export class PeripheralHost {
   #indicationConfirmed(): void {
     this.#indications.shift();
     const next = this.#indications[0];
-    if (next) this.sendL2cap(CID_ATT, next);
+    if (next) this.sendL2cap(CHANNEL.att, next);
   }
 
   #advertise(): void {
-    this.#command(OPCODE.LE_SET_ADVERTISING_ENABLE, Buffer.of(1));
+    this.#command(CODE.leSetAdvertisingEnable, Buffer.of(1));
   }
 
   /** One command at a time, as a host with one command credit must. */
   #command(opcode: number, parameters?: Uint8Array): void {
-    this.#commands.push(hciCommand(opcode, parameters));
+    this.#commands.push(commandPacket(opcode, parameters));
     if (!this.#commandOut) this.#nextCommand();
   }
 
@@ -158,47 +163,47 @@ export class PeripheralHost {
 
   #received(packet: Buffer): void {
     if (!this.#setup) return;
-    if (packet[0] === HCI_ACL) return this.#data(packet);
-    if (packet[0] !== HCI_EVENT) return;
+    if (packet[0] === H4.acl) return this.#data(packet);
+    if (packet[0] !== H4.event) return;
     switch (packet[1]) {
-      case EVENT.COMMAND_COMPLETE:
-        if (packet.readUInt16LE(4) === OPCODE.LE_READ_BUFFER_SIZE && packet[6] === 0) {
+      case EVENT_CODE.commandComplete:
+        if (packet.readUInt16LE(4) === CODE.leReadBufferSize && packet[6] === 0) {
           this.#aclBytes = packet.readUInt16LE(7) || 27;
           this.#credits = packet[9] || 1;
         }
         return this.#nextCommand();
-      case EVENT.COMMAND_STATUS:
+      case EVENT_CODE.commandStatus:
         return this.#nextCommand();
-      case EVENT.NUMBER_OF_COMPLETED_PACKETS:
+      case EVENT_CODE.numberOfCompletedPackets:
         for (let i = 0; i < packet[3]!; i++) this.#onWire -= packet.readUInt16LE(6 + i * 4);
         return this.#flush();
-      case EVENT.DISCONNECTION_COMPLETE:
+      case EVENT_CODE.disconnectionComplete:
         if (packet.readUInt16LE(4) !== this.#handle) return;
         this.#forgetLink();
         this.#setup.onDisconnected?.();
         if (this.#setup) this.#advertise();
         return;
-      case EVENT.ENCRYPTION_CHANGE:
+      case EVENT_CODE.encryptionChange:
         this.#encrypted = packet[3] === 0 && packet[6] === 1;
         if (this.#encrypted) this.#setup.onEncrypted?.();
         return;
-      case EVENT.LE_META:
-        if (packet[3] === LE_EVENT.CONNECTION_COMPLETE && packet[4] === 0) this.#connected(packet);
-        if (packet[3] === LE_EVENT.LONG_TERM_KEY_REQUEST) this.#giveKey(packet);
+      case EVENT_CODE.leMeta:
+        if (packet[3] === SUBEVENT.connectionComplete && packet[4] === 0) this.#connected(packet);
+        if (packet[3] === SUBEVENT.longTermKeyRequest) this.#giveKey(packet);
     }
   }
 
   #giveKey(packet: Buffer): void {
     const handle = packet.subarray(4, 6);
     const key = this.#setup?.keyFor?.(packet.readUInt16LE(14), packet.subarray(6, 14)) ?? null;
-    if (key) this.#command(OPCODE.LE_LONG_TERM_KEY_REPLY, Buffer.concat([handle, Buffer.from(key).reverse()]));
-    else this.#command(OPCODE.LE_LONG_TERM_KEY_NEGATIVE_REPLY, handle);
+    if (key) this.#command(CODE.leLongTermKeyRequestReply, Buffer.concat([handle, Buffer.from(key).reverse()]));
+    else this.#command(CODE.leLongTermKeyRequestNegativeReply, handle);
   }
 
   /** Ends the link. */
   disconnect(): void {
     if (this.#handle === null) return;
-    this.#command(OPCODE.DISCONNECT, Buffer.of(this.#handle & 0xff, this.#handle >> 8, 0x13));
+    this.#command(CODE.disconnect, Buffer.of(this.#handle & 0xff, this.#handle >> 8, REASON.remoteUserTerminated));
   }
 
   #connected(packet: Buffer): void {
@@ -211,10 +216,10 @@ export class PeripheralHost {
       parameters.writeUInt16LE(handle, 0);
       parameters.writeUInt16LE(setup.dataLength, 2);
       parameters.writeUInt16LE(17040, 4);
-      this.#command(OPCODE.LE_SET_DATA_LENGTH, parameters);
+      this.#command(CODE.leSetDataLength, parameters);
     }
     if (setup.asksForSpeed && setup.phy === '2M')
-      this.#command(OPCODE.LE_SET_PHY, Buffer.of(handle & 0xff, handle >> 8, 0, 2, 2, 0, 0));
+      this.#command(CODE.leSetPhy, Buffer.of(handle & 0xff, handle >> 8, 0, 2, 2, 0, 0));
     setup.onConnected?.({ random: packet[8] === 1, octets: Buffer.from(packet.subarray(9, 15)).reverse() });
   }
 
@@ -225,24 +230,24 @@ export class PeripheralHost {
     this.#queue = [];
     this.#onWire = 0;
     this.#indications = [];
-    this.#reassembler = new L2capReassembler();
+    this.#intake = new L2capIntake();
   }
 
   #data(packet: Buffer): void {
     if ((packet.readUInt16LE(1) & 0x0fff) !== this.#handle || !this.#att) return;
-    const pdu = this.#reassembler.push(packet);
+    const pdu = this.#intake.push(packet);
     if (!pdu) return;
-    if (pdu.cid !== CID_ATT) return this.#setup?.onL2cap?.(pdu.cid, pdu.payload);
+    if (pdu.channel !== CHANNEL.att) return this.#setup?.onL2cap?.(pdu.channel, pdu.payload);
     this.#setup?.onAtt?.(pdu.payload);
     if (pdu.payload[0] === ATT.CONFIRMATION) return this.#indicationConfirmed();
     const answer = this.#att.handle(pdu.payload);
-    if (answer) this.sendL2cap(CID_ATT, answer);
+    if (answer) this.sendL2cap(CHANNEL.att, answer);
   }
 
   /** Sends an L2CAP PDU to the central. */
   sendL2cap(cid: number, payload: Buffer): void {
     if (this.#handle === null) return;
-    this.#queue.push(...aclFragments(this.#handle, cid, payload, this.#aclBytes));
+    this.#queue.push(...l2capPackets(this.#handle, cid, payload, this.#aclBytes));
     this.#flush();
   }
 

@@ -6,6 +6,7 @@ import type { ServiceDeclaration } from './att-server.ts';
 import { DeviceSecurity } from './device-security.ts';
 import type { Faults } from './faults.ts';
 import { FusServer, type FusValue } from './fus-server.ts';
+import { CHANNEL } from './hci/packet.ts';
 import { deviceImages, ImageSlots } from './image-slots.ts';
 import { type HashKind, ownImage } from './mcuboot.ts';
 import { type HciPort, PeripheralHost } from './peripheral-host.ts';
@@ -16,8 +17,6 @@ import { SmpServer } from './smp-server.ts';
 /** Service and characteristic of SMP over Bluetooth (Zephyr `smp_bt.c`; "SMP over Bluetooth" in its documentation; recorded databases). */
 const SMP_SERVICE = '8d53dc1d-1db7-4cd3-868b-8a527460aa84';
 const SMP_CHARACTERISTIC = 'da2e7828-fbce-4e01-ae9e-261174997c48';
-/** The L2CAP channel of signalling over LE (Core 5.4, Vol 3 Part A, 2.1, table 2.2). */
-const CID_SIGNALLING = 0x0005;
 /** The interval of the fault `change-interval`. */
 const SUDDEN_INTERVAL_MS = 100;
 
@@ -31,6 +30,16 @@ export interface DeviceRadio {
   refuseConnections(refuse: boolean): void;
   /** The present link gets another connection interval. */
   changeInterval(intervalMs: number): void;
+}
+
+/** What one image of a device is in truth. */
+export interface RunningImage {
+  readonly hash: string;
+  /** Its content is what its hash says. */
+  readonly intact: boolean;
+  readonly confirmed: boolean;
+  /** The hash of what the next restart starts. */
+  readonly next: string;
 }
 
 /** A virtual device: a peripheral host stack, an SMP server, flash and an MCUboot-like bootloader. */
@@ -94,11 +103,12 @@ export class VirtualDevice {
   }
 
   /** What it really runs, image by image: the truth that a station can only be told over the air. */
-  running(): { readonly hash: string; readonly intact: boolean; readonly confirmed: boolean }[] {
-    return this.#images.map(({ running, intact, confirmed }) => ({
+  running(): RunningImage[] {
+    return this.#images.map(({ running, intact, confirmed, next }) => ({
       hash: running?.hash.toString('hex') ?? '',
       intact,
       confirmed,
+      next: next?.hash.toString('hex') ?? '',
     }));
   }
 
@@ -249,8 +259,8 @@ export class VirtualDevice {
     const link = ++this.#links;
     const ask = () => {
       if (link !== this.#links || !this.#host.connected) return;
-      this.#host.sendL2cap(CID_SIGNALLING, request);
-      this.#host.sendL2cap(CID_SIGNALLING, Buffer.of(0x40, 2, 0, 0));
+      this.#host.sendL2cap(CHANNEL.signalling, request);
+      this.#host.sendL2cap(CHANNEL.signalling, Buffer.of(0x40, 2, 0, 0));
     };
     if (wantsAfterMs > 0) this.#clock.after(wantsAfterMs, ask);
     else ask();
@@ -284,16 +294,8 @@ export class VirtualDevice {
   #services(): ServiceDeclaration[] {
     const { description } = this;
     const services: ServiceDeclaration[] = [
-      {
-        uuid: '1800',
-        characteristics: [
-          {
-            uuid: '2a00',
-            properties: ['read'],
-            read: () => Buffer.from(this.#name()),
-          },
-        ],
-      },
+      this.#attributeService(),
+      this.#accessService(),
       description.protocol === 'fus' ? this.#fusService() : this.#smpService(),
     ];
     services.push(...this.#security.services());
@@ -321,6 +323,31 @@ export class VirtualDevice {
     return services;
   }
 
+  /** Generic Attribute, first in the database as on Zephyr with CONFIG_BT_GATT_CACHING. */
+  #attributeService(): ServiceDeclaration {
+    return {
+      uuid: '1801',
+      characteristics: [
+        { uuid: '2a05', properties: ['indicate'] },
+        { uuid: '2b29', properties: ['read', 'write'], read: () => Buffer.of(0), write: () => undefined },
+        { uuid: '2b2a', properties: ['read'], read: () => this.#host.att?.databaseHash() ?? Buffer.alloc(0) },
+      ],
+    };
+  }
+
+  /** Generic Access: name, appearance, preferred connection parameters (30 to 50 ms, no latency, 420 ms: Zephyr's defaults). */
+  #accessService(): ServiceDeclaration {
+    const value = (uuid: string, octets: () => Buffer) => ({ uuid, properties: ['read'] as const, read: octets });
+    return {
+      uuid: '1800',
+      characteristics: [
+        value('2a00', () => Buffer.from(this.#name())),
+        value('2a01', () => Buffer.of(0, 0)),
+        value('2a04', () => Buffer.from('1800280000002a00', 'hex')),
+      ],
+    };
+  }
+
   #smpService(): ServiceDeclaration {
     const write = (value: Buffer) => {
       if (this.#server instanceof SmpServer) this.#server.write(value);
@@ -328,7 +355,7 @@ export class VirtualDevice {
     return {
       uuid: SMP_SERVICE,
       characteristics: [{ uuid: SMP_CHARACTERISTIC, properties: ['writeWithoutResponse', 'notify'], write }],
-      permitted: this.#security.permitted,
+      refuses: this.#security.refuses,
     };
   }
 
@@ -339,7 +366,7 @@ export class VirtualDevice {
     };
     return {
       uuid: service,
-      permitted: this.#security.permitted,
+      refuses: this.#security.refuses,
       characteristics: [
         {
           uuid: control.uuid,

@@ -1,7 +1,7 @@
-import { STATUS } from '../radio/hci/packets.ts';
 import { exchangeUs, type Phy } from './air-time.ts';
 import type { VirtualController } from './controller.ts';
 import type { Ether } from './ether.ts';
+import { REASON } from './hci/codes.ts';
 
 /** One host buffer on its way: sent in link-layer PDUs of what the data length allows, given back when all are acknowledged. */
 interface Outgoing {
@@ -9,9 +9,6 @@ interface Outgoing {
   readonly startsPdu: boolean;
   sent: number;
 }
-
-/** Events that a link may miss before it takes precedence. */
-const MISSED_EVENTS = 2;
 
 /** One side of a link. */
 export interface LinkEnd {
@@ -28,9 +25,21 @@ export interface LinkTiming {
   latency: number;
 }
 
+/** A link-layer procedure: PDUs that need events with air first, then an instant some events later, whatever becomes of those. */
+interface Procedure {
+  exchanges: number;
+  instant: number;
+  readonly act: () => void;
+}
+
+/** So many intervals before the supervision timeout a link goes before everybody else (Zephyr's `ull_conn.c`: `lll->forced`). */
+const LAST_CHANCES = 6;
+
 /**
- * One connection between two virtual controllers. Rules of the air: whole PDU exchanges only; an event ends when both sides have
- * nothing more to send, when the slot of the central's next link begins, or with the interval; unused air is never banked.
+ * One connection between two virtual controllers, as Zephyr's link layer runs it (`lll_conn.c`): whole PDU exchanges from the anchor on. The
+ * event goes on while a side says "more data", which it does when another packet is queued behind the one that goes on the air; it ends
+ * when neither does, when somebody else's time begins (`RadioTime`), or at its own next anchor. The central's packet is acknowledged by
+ * the answer within the exchange; the peripheral's by the central's next PDU, which may be that of the next event.
  */
 export class VirtualLink {
   readonly central: LinkEnd;
@@ -49,11 +58,17 @@ export class VirtualLink {
   /** Share of exchanges that are lost. */
   lossRate = 0;
   nextAnchor: number;
+  /** When its last event began that had air. */
+  servedAt: number;
   #lastHeard: number;
-  /** Events in a row without air. */
-  #missed = 0;
+  /** Whether anything was heard in the event that lasts. */
+  #heardInEvent = false;
+  /** Packets of the peripheral that the central has, but has not acknowledged. */
+  #unacknowledged = 0;
+  readonly #procedures: Procedure[] = [];
   #ended = false;
-  #cancel: () => void = () => undefined;
+  #cancelAnchor: () => void = () => undefined;
+  #cancelExchange: () => void = () => undefined;
 
   constructor(ether: Ether, central: LinkEnd, peripheral: LinkEnd, timing: LinkTiming, firstAnchor: number) {
     this.#ether = ether;
@@ -61,9 +76,11 @@ export class VirtualLink {
     this.peripheral = peripheral;
     this.timing = timing;
     this.nextAnchor = firstAnchor;
+    this.servedAt = firstAnchor - timing.intervalUs;
     this.#lastHeard = ether.now;
     ether.links.add(this);
-    this.#scheduleAnchor();
+    central.controller.radio.add(this);
+    this.#awaitAnchor();
   }
 
   /** The side that is not `end`. */
@@ -71,13 +88,35 @@ export class VirtualLink {
     return end === this.central ? this.peripheral : this.central;
   }
 
-  /** Ends the link: at once when the peer is told over the air in time, by supervision when it is not. */
+  /** Whether the supervision timeout is so near that the link may not miss another event. */
+  starves(nowUs: number): boolean {
+    const { intervalUs, supervisionTimeoutUs } = this.timing;
+    return nowUs - this.#lastHeard > supervisionTimeoutUs - LAST_CHANCES * intervalUs;
+  }
+
+  /** A procedure of the link layer: one after the other, `exchanges` events with air each, then an instant so many events on. */
+  procedure(exchanges: number, instant: number, act: () => void): void {
+    this.#procedures.push({ exchanges, instant, act });
+  }
+
+  /** Other parameters from the anchor on that is due now; later ones go where an interval of that length has room for them. */
+  retime(timing: LinkTiming): void {
+    const { radio } = this.central.controller;
+    const moves = timing.intervalUs !== this.timing.intervalUs && radio.links.size > 1;
+    this.timing = timing;
+    if (!moves) return;
+    radio.remove(this);
+    this.nextAnchor = radio.place(timing.intervalUs, this.nextAnchor).anchorUs;
+    radio.add(this);
+  }
+
+  /** Ends the link: at its next event when the peer can be told over the air, by supervision when it cannot. */
   terminate(by: LinkEnd): void {
     if (this.silent || this.#ended) return;
-    const at = Math.max(this.nextAnchor, this.#ether.now) + exchangeUs(2, 0, this.phy);
-    this.#ether.at(at, () => {
-      if (this.silent) return;
-      this.end((end) => (end === by ? STATUS.LOCAL_HOST_TERMINATED : STATUS.REMOTE_USER_TERMINATED));
+    this.#procedures.unshift({
+      exchanges: 1,
+      instant: 0,
+      act: () => this.end((end) => (end === by ? REASON.localHostTerminated : REASON.remoteUserTerminated)),
     });
   }
 
@@ -85,57 +124,92 @@ export class VirtualLink {
   end(reason: (end: LinkEnd) => number): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#cancel();
+    this.#cancelAnchor();
+    this.#cancelExchange();
     this.#ether.links.delete(this);
+    this.central.controller.radio.remove(this);
     for (const end of [this.central, this.peripheral]) end.controller.linkEnded(end, reason(end));
   }
 
-  #scheduleAnchor(): void {
-    this.#cancel = this.#ether.at(this.nextAnchor, () => this.#connectionEvent());
+  /** Somebody else's time begins: the PDU on the air is lost and will be sent again. */
+  cutOff(): void {
+    this.#cancelExchange();
+    this.#eventOver();
   }
 
-  #connectionEvent(): void {
-    const anchor = this.nextAnchor;
-    this.nextAnchor = anchor + this.timing.intervalUs;
-    if (this.silent) {
-      if (anchor - this.#lastHeard >= this.timing.supervisionTimeoutUs) this.end(() => STATUS.CONNECTION_TIMEOUT);
-      else this.#scheduleAnchor();
-      return;
-    }
-    if (this.central.controller.busyUntil > anchor) return this.#scheduleAnchor();
-    let slotEnd = this.nextAnchor;
-    for (const link of this.#ether.links) {
-      if (link !== this && link.central.controller === this.central.controller && !link.silent) {
-        slotEnd = Math.min(slotEnd, link.nextAnchor);
-      }
-    }
-    this.#exchange(slotEnd, true);
+  #awaitAnchor(): void {
+    this.#cancelAnchor = this.#ether.at(this.nextAnchor, () => this.#anchor());
   }
 
-  #exchange(slotEnd: number, isFirst: boolean): void {
+  #anchor(): void {
+    const now = this.nextAnchor;
+    const { radio } = this.central.controller;
+    if (now - this.#lastHeard >= this.timing.supervisionTimeoutUs) return this.end(() => REASON.connectionTimeout);
+    const procedure = this.#procedures[0];
+    if (procedure && procedure.exchanges <= 0 && --procedure.instant <= 0) this.#finish(procedure);
+    if (this.#ended) return;
+    if (this.nextAnchor > now) return this.#awaitAnchor();
+    this.nextAnchor = now + this.timing.intervalUs;
+    this.#awaitAnchor();
+    if (!radio.grant(this)) return;
+    this.servedAt = now;
+    this.#heardInEvent = false;
+    if (this.silent) radio.eventOver(this);
+    else this.#exchange();
+  }
+
+  #finish(procedure: Procedure): void {
+    this.#procedures.splice(this.#procedures.indexOf(procedure), 1);
+    procedure.act();
+  }
+
+  #eventOver(): void {
+    this.central.controller.radio.eventOver(this);
+    for (const end of [this.central, this.peripheral]) end.controller.eventOver(end);
+  }
+
+  #exchange(): void {
     const centralOctets = this.#pduOctets(this.central);
     const peripheralOctets = this.#pduOctets(this.peripheral);
-    const endsAt = this.#ether.now + exchangeUs(centralOctets, peripheralOctets, this.phy, this.encrypted);
-    if (endsAt > slotEnd) {
-      if (!isFirst || ++this.#missed <= MISSED_EVENTS) return this.#scheduleAnchor();
-      // Events of links with different intervals collide; one that has missed too many goes before the others.
-      this.central.controller.busyUntil = endsAt;
-    }
-    this.#missed = 0;
-    this.#cancel = this.#ether.at(endsAt, () => {
-      if (this.silent) {
-        this.#scheduleAnchor();
+    const centralMore = this.#moreBehind(this.central, centralOctets);
+    const peripheralMore = this.#moreBehind(this.peripheral, peripheralOctets);
+    const now = this.#ether.now;
+    const endsAt = now + exchangeUs(centralOctets, peripheralOctets, this.phy, this.encrypted);
+    if (endsAt > this.nextAnchor) return this.#eventOver();
+    this.#cancelExchange = this.#ether.at(endsAt, () => {
+      if (this.silent) return this.#eventOver();
+      if (this.lossRate > 0 && this.#ether.random() < this.lossRate) {
+        // Who has not heard the central does not answer, and no answer ends the event; a damaged answer does not.
+        if (this.#ether.random() < 0.5) this.#eventOver();
+        else this.#exchange();
         return;
       }
-      if (this.lossRate === 0 || this.#ether.random() >= this.lossRate) {
-        this.#lastHeard = endsAt;
-        this.#acknowledge(this.central, centralOctets);
-        this.#acknowledge(this.peripheral, peripheralOctets);
-      }
+      this.#lastHeard = endsAt;
+      this.#heard(centralOctets, peripheralOctets);
       if (this.#ended) return;
-      if (this.central.queue.length > 0 || this.peripheral.queue.length > 0) this.#exchange(slotEnd, false);
-      else this.#scheduleAnchor();
+      const listens = centralMore || peripheralOctets > 0;
+      const goesOn = peripheralMore || this.central.queue.length > 0;
+      if (listens && goesOn) this.#exchange();
+      else this.#eventOver();
     });
+  }
+
+  #heard(centralOctets: number, peripheralOctets: number): void {
+    // Each side answers a procedure's PDU in the event after the one in which it heard it.
+    const procedure = this.#heardInEvent ? undefined : this.#procedures[0];
+    this.#heardInEvent = true;
+    if (procedure && procedure.exchanges > 0 && --procedure.exchanges === 0 && procedure.instant === 0) {
+      this.#finish(procedure);
+      if (this.#ended) return;
+    }
+    for (; this.#unacknowledged > 0; this.#unacknowledged--)
+      this.peripheral.controller.bufferCompleted(this.peripheral);
+    const fromCentral = this.#take(this.central, centralOctets);
+    if (fromCentral?.isLast) this.central.controller.bufferCompleted(this.central);
+    const fromPeripheral = this.#take(this.peripheral, peripheralOctets);
+    if (fromPeripheral?.isLast) this.#unacknowledged += 1;
+    if (fromCentral) this.peripheral.controller.received(this.peripheral, fromCentral.startsPdu, fromCentral.part);
+    if (fromPeripheral) this.central.controller.received(this.central, fromPeripheral.startsPdu, fromPeripheral.part);
   }
 
   #pduOctets(end: LinkEnd): number {
@@ -143,17 +217,19 @@ export class VirtualLink {
     return first ? Math.min(first.data.length - first.sent, this.octets) : 0;
   }
 
-  #acknowledge(end: LinkEnd, octets: number): void {
+  #moreBehind(end: LinkEnd, octets: number): boolean {
     const first = end.queue[0];
-    if (!first || octets === 0) return;
+    return first !== undefined && (end.queue.length > 1 || first.sent + octets < first.data.length);
+  }
+
+  #take(end: LinkEnd, octets: number): { part: Buffer; startsPdu: boolean; isLast: boolean } | null {
+    const first = end.queue[0];
+    if (!first || octets === 0) return null;
     const part = first.data.subarray(first.sent, first.sent + octets);
     const startsPdu = first.startsPdu && first.sent === 0;
     first.sent += octets;
-    if (first.sent >= first.data.length) {
-      end.queue.shift();
-      end.controller.bufferCompleted(end);
-    }
-    const receiver = this.other(end);
-    receiver.controller.received(receiver, startsPdu, part);
+    const isLast = first.sent >= first.data.length;
+    if (isLast) end.queue.shift();
+    return { part, startsPdu, isLast };
   }
 }

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { type Clock, systemClock } from '../clock.ts';
 import { StationError } from '../contract/errors.ts';
 import { type DeviceDescription, type TrayFile, trayDevices } from '../contract/tray-file.ts';
-import { H4Deframer } from '../radio/hci/h4.ts';
-import { hciCommand, OPCODE } from '../radio/hci/packets.ts';
 import type { VirtualController } from './controller.ts';
 import { Ether, RealTime } from './ether.ts';
 import { Faults } from './faults.ts';
+import { CODE } from './hci/codes.ts';
+import { commandPacket } from './hci/packet.ts';
+import { PacketStream } from './hci/packet-stream.ts';
 import { type DeviceRadio, VirtualDevice } from './virtual-device.ts';
 
 /** A tray of virtual devices that runs until it is stopped. */
@@ -31,7 +32,8 @@ export interface ListeningTray extends VirtualTray {
  * @throws StationError RADIO_UNREACHABLE when the socket cannot be had
  */
 export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs?: string): Promise<ListeningTray> {
-  const ether = new Ether(tray.seed);
+  const { neighbours: count, neighbourIntervalMs: intervalMs } = tray.air;
+  const ether = new Ether(tray.seed, { count, intervalMs });
   const logs = new DeviceLogs(deviceLogs);
   const time = new RealTime(ether, tray.speed);
   const hosts = new Set<ExternalHost>();
@@ -88,7 +90,7 @@ interface PlacedDevice {
 /** Puts the devices of the n-th tray (from 0) on the air. */
 function placeDevices(tray: TrayFile, nth: number, ether: Ether, logs: DeviceLogs): PlacedDevice[] {
   return trayDevices(tray, nth).map((description, index) => {
-    const controller = ether.createController(`02:00:00:00:${hex(nth & 0xff)}:${hex(index)}`, tray.controller);
+    const controller = ether.createController(`02:00:00:00:${hex(nth & 0xff)}:${hex(index)}`);
     const port = {
       send: (packet: Buffer) => controller.fromHost(packet),
       onPacket: (handler: (packet: Buffer) => void) => {
@@ -129,14 +131,14 @@ export async function attachVirtualTray(
     sockets.push(socket);
     socket.on('close', () => reportLost('the controller closed the connection'));
     socket.on('error', (error) => reportLost(error.message));
-    const reset = () => void socket.write(hciCommand(OPCODE.RESET));
-    const deframer = new H4Deframer();
+    const reset = () => void socket.write(commandPacket(CODE.reset));
+    const stream = new PacketStream();
     const device = new VirtualDevice(description, {
       port: {
         send: (packet) => void socket.write(packet),
         onPacket: (handler) =>
           socket.on('data', (chunk: Buffer) => {
-            for (const packet of deframer.push(chunk)) handler(packet);
+            for (const packet of stream.push(chunk)) handler(packet);
           }),
       },
       radio: { vanish: reset, silence: reset, refuseConnections: () => undefined, changeInterval: () => undefined },
@@ -165,12 +167,12 @@ class ExternalHost {
 
   constructor(socket: Socket, controller: VirtualController, time: RealTime, onClosed: () => void) {
     this.#socket = socket;
-    const deframer = new H4Deframer();
+    const stream = new PacketStream();
     controller.toHost = (packet) => this.#outgoing.push(packet);
     socket.on('data', (chunk: Buffer) => {
       time.sync(() => {
         try {
-          for (const packet of deframer.push(chunk)) controller.fromHost(packet);
+          for (const packet of stream.push(chunk)) controller.fromHost(packet);
         } catch (error) {
           if (!(error instanceof RangeError)) throw error;
           socket.destroy(error);

@@ -36,7 +36,7 @@ test('time on the ether is accounted for, not slept for: a late tick hands out w
 
 describe('a virtual controller', () => {
   test('never holds more than its stated buffers: what a host sends beyond them is lost, and it is told', async () => {
-    const central = air.central(4);
+    const central = air.central({ aclBuffers: 4 });
     const device = air.peripheral();
     device.start();
     const radio = await openNobleRadio('test', central, systemClock);
@@ -83,7 +83,7 @@ describe('a virtual controller', () => {
 });
 
 test.each([3, 5, 8])(
-  '%i links whose interval has room for it get slots of equal length, also one that comes back',
+  'the anchors of %i links are packed one slot behind the other, also that of a link that comes back',
   async (count) => {
     const central = air.central();
     const radio = await openNobleRadio('test', central, systemClock);
@@ -99,7 +99,8 @@ test.each([3, 5, 8])(
     await connect(devices[1]!);
     const phases = [...air.ether.links].map(({ nextAnchor }) => nextAnchor % (intervalMs * 1000)).sort((a, b) => a - b);
     const slots = phases.map((phase, i) => (phases[i + 1] ?? phases[0]! + intervalMs * 1000) - phase);
-    expect(slots.map(Math.round)).toEqual(devices.map(() => 7500));
+    const packed = slots.map(Math.round).filter((slot) => slot === 4810);
+    expect(packed).toHaveLength(count - 1);
   },
 );
 

@@ -1,5 +1,4 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -8,35 +7,7 @@ import { trayFile } from '../../src/contract/tray-file.ts';
 import { RadioRack } from '../../src/host/radio-rack.ts';
 import { openRadio } from '../../src/radio/open-radio.ts';
 import { listenVirtualTray, type VirtualTray } from '../../src/virtual/virtual-tray.ts';
-
-/** A wire to a controller that can be pulled and plugged in again. */
-class Wire {
-  readonly #far: string;
-  readonly path: string;
-  #server: Server | null = null;
-  #ends: Socket[] = [];
-
-  constructor(far: string, path: string) {
-    this.#far = far;
-    this.path = path;
-  }
-
-  async plug(): Promise<void> {
-    this.#server = createServer((near) => {
-      const far = connect(this.#far);
-      this.#ends.push(near, far);
-      near.on('error', () => far.destroy()).on('close', () => far.destroy());
-      far.on('error', () => near.destroy()).on('close', () => near.destroy());
-      near.pipe(far).pipe(near);
-    });
-    await new Promise<void>((resolve) => this.#server?.listen(this.path, resolve));
-  }
-
-  pull(): void {
-    for (const end of this.#ends.splice(0)) end.destroy();
-    this.#server?.close();
-  }
-}
+import { Wire } from '../support/wire.ts';
 
 let directory: string;
 let tray: VirtualTray;

@@ -85,7 +85,7 @@ describe('where the profile wants the link encrypted', () => {
     let links = 0;
     const inTheClear: string[] = [];
     for (const { packet, received } of packets) {
-      if (packet[0] === 4 && packet[1] === 0x3e && packet[3] === 1) {
+      if (packet[0] === 4 && packet[1] === 0x3e && [0x01, 0x0a].includes(packet[3]!)) {
         encrypted = false;
         links += 1;
       }

@@ -67,7 +67,7 @@ test('whatever goes wrong: no wrong PASS, no unit without an outcome, no open re
         expect(summary.units).toHaveLength(UNITS);
         for (const { unit: serial, outcome } of summary.units) {
           if (outcome === 'pass' || outcome === 'skipped') {
-            expect(truth.get(serial), serial).toEqual([{ hash, intact: true, confirmed: true }]);
+            expect(truth.get(serial), serial).toEqual([{ hash, intact: true, confirmed: true, next: hash }]);
           }
           const healthy = faults.every((each) => `SN000${each.unit}` !== serial);
           if (healthy) expect(outcome, serial).toBe('pass');

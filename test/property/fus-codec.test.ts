@@ -1,10 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fusSettings, productFile } from '../../src/contract/product-file.ts';
-import { crc16, decodeFrame, decodeHello, encodeFrame, encodeHello } from '../../src/protocols/fus/codec.ts';
+import {
+  crc16,
+  decodeFrame,
+  decodeHello,
+  encodeBegin,
+  encodeFrame,
+  encodeVersion,
+} from '../../src/protocols/fus/codec.ts';
 import { FrameIntake } from '../../src/protocols/fus/frame-intake.ts';
 import { dataBytes } from '../../src/protocols/fus/fus-upload.ts';
 import { parseYaml } from '../../src/station/yaml-file.ts';
+import { FusIntake, fusAnswer, helloBody, readBegin } from '../../src/virtual/fus-frame.ts';
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array));
 const format = fc.constantFrom(
@@ -91,7 +99,7 @@ describe('a FUS frame', () => {
 });
 
 describe("HELLO's answer", () => {
-  test('is decoded as it was encoded, and refused when it is anything else', () => {
+  test('of a virtual device, which has a codec of its own, is read as it was meant, and refused when it is anything else', () => {
     const version = fc.record({
       major: fc.nat(255),
       minor: fc.nat(255),
@@ -107,7 +115,6 @@ describe("HELLO's answer", () => {
       hash: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((hash) => Buffer.from(hash).toString('hex')),
     });
     const hello = fc.record({
-      protocolVersion: fc.nat(255),
       maxFrame: fc.integer({ min: 32, max: 65_535 }),
       window: fc.integer({ min: 1, max: 255 }),
       hardware: fc.nat(2 ** 32 - 1),
@@ -115,7 +122,11 @@ describe("HELLO's answer", () => {
     });
     fc.assert(
       fc.property(hello, (each) => {
-        expect(decodeHello(encodeHello(each))).toEqual(each);
+        const { hardware, images, ...limits } = each;
+        const listed = images.map(({ hash, version: own, ...flags }) => {
+          return { ...flags, version: encodeVersion(own), sha256: Buffer.from(hash, 'hex') };
+        });
+        expect(decodeHello(helloBody(limits, hardware, listed))).toEqual({ protocolVersion: 1, ...each });
       }),
     );
     fc.assert(
@@ -156,4 +167,21 @@ describe('a fus block', () => {
     expect(fus).toEqual(fusSettings.parse({}));
     expect(discover.service).toBe(fus?.service);
   });
+});
+
+test('a virtual device reads what the station sends, and the station what it answers', () => {
+  const format = { header: 'standard', checksum: 'crc16' } as const;
+  const anyVersion = { major: 1, minor: 2, revision: 3, build: 4 };
+  fc.assert(
+    fc.property(bytes(2000), fc.nat(0x0f), fc.nat(255), fc.integer({ min: 1, max: 495 }), (body, type, seq, part) => {
+      const frame = encodeFrame({ type, seq, body }, format);
+      const intake = new FusIntake(format, 8192);
+      const taken = [];
+      for (let at = 0; at < frame.length; at += part) taken.push(intake.data(frame.subarray(at, at + part)));
+      expect(taken.at(-1)).toEqual({ type, body });
+      expect(decodeFrame(fusAnswer(type, seq, body, format), format)).toEqual({ type: type | 0x80, seq, body });
+    }),
+  );
+  const sha256 = Buffer.alloc(32, 7);
+  expect(readBegin(encodeBegin(1, 70_000, anyVersion, sha256))).toEqual({ image: 1, bytes: 70_000, sha256 });
 });

@@ -133,6 +133,7 @@ describe('the HCI host', () => {
           { ...systemClock, after: () => () => undefined },
           {
             attError: () => undefined,
+            nonsense: () => undefined,
             disconnected: () => undefined,
             connectionComplete: () => undefined,
             pairingPdu: () => undefined,

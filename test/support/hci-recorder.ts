@@ -34,6 +34,7 @@ export function recordedHost(clock: Clock, wrap = (transport: HciTransport): Hci
       void told.push([name, ...args]);
   const host = new HciHost(transport, clock, {
     attError: tell('attError'),
+    nonsense: tell('nonsense'),
     disconnected: tell('disconnected'),
     connectionComplete: tell('connectionComplete'),
     pairingPdu: tell('pairingPdu'),

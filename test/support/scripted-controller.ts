@@ -71,6 +71,10 @@ export class ScriptedController implements HciTransport {
   /** Connections are told by LE Enhanced Connection Complete, as a controller with privacy does it. */
   enhanced = false;
   closes = 0;
+  /** What the peer answers to an ATT request in place of what it would; null: what it would. */
+  att: (request: Buffer) => number[] | null = () => null;
+  /** What the wire makes of a packet on its way to the host. */
+  disturb: (packet: Buffer) => readonly Buffer[] = (packet) => [packet];
 
   constructor(clock: Clock, mischief: Mischief | null = null) {
     this.#clock = clock;
@@ -118,7 +122,7 @@ export class ScriptedController implements HciTransport {
 
   packet(packet: Buffer): void {
     queueMicrotask(() => {
-      if (!this.#closed) this.#deliver(packet);
+      for (const each of this.disturb(packet)) if (!this.#closed) this.#deliver(each);
     });
   }
 
@@ -266,7 +270,9 @@ export class ScriptedController implements HciTransport {
   #acl(packet: Buffer): void {
     if (!this.#linked) return;
     this.event(0x13, 1, ...handleOctets, 1, 0);
-    const answer = packet.length >= 10 && packet.readUInt16LE(7) === 4 ? attAnswer(packet.subarray(9)) : null;
+    if (packet.length < 10 || packet.readUInt16LE(7) !== 4) return;
+    const request = packet.subarray(9);
+    const answer = this.att(request) ?? attAnswer(request);
     if (!answer) return;
     const octets = (value: number) => [value & 0xff, value >> 8];
     const l2cap = [...octets(answer.length), 4, 0, ...answer];

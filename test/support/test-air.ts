@@ -1,3 +1,4 @@
+import type { ControllerDescription } from '../../src/contract/tray-file.ts';
 import type { HciTransport } from '../../src/radio/hci/transport.ts';
 import type { Radio } from '../../src/radio/radio.ts';
 import type { VirtualController } from '../../src/virtual/controller.ts';
@@ -42,9 +43,9 @@ export class TestAir {
     };
   }
 
-  central(aclBuffers = 8): TestCentral {
+  central(description: Partial<ControllerDescription> = {}): TestCentral {
     const number = this.#flushes.length.toString(16).padStart(2, '0');
-    const controller = this.ether.createController(`06:00:00:00:00:${number}`, { aclBuffers });
+    const controller = this.ether.createController(`06:00:00:00:00:${number}`, description);
     const outgoing: Buffer[] = [];
     const sent: Buffer[] = [];
     let deliver: (packet: Buffer) => void = () => undefined;
@@ -77,9 +78,7 @@ export class TestAir {
 
   peripheral(number = 1): TestPeripheral {
     const address = `c0:00:00:00:00:${number.toString(16).padStart(2, '0')}`;
-    const controller = this.ether.createController(`02:00:00:00:00:${number.toString(16).padStart(2, '0')}`, {
-      aclBuffers: 8,
-    });
+    const controller = this.ether.createController(`02:00:00:00:00:${number.toString(16).padStart(2, '0')}`);
     const host = new PeripheralHost({
       send: (packet) => controller.fromHost(packet),
       onPacket: (handler) => {

@@ -1,3 +1,4 @@
+import { readdir, readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { sentences } from '../../src/contract/errors.ts';
 import { jobFile } from '../../src/contract/job-file.ts';
@@ -62,8 +63,27 @@ describe('a YAML file', () => {
     await readYamlFile('examples/job.yaml', jobFile);
     await readYamlFile('examples/acme-sensor.product.yaml', productFile);
     await readYamlFile('examples/just-works.product.yaml', productFile);
-    await readYamlFile('examples/security-modes.tray.yaml', trayFile);
-    await readYamlFile('examples/faults.tray.yaml', trayFile);
+    const trays = (await readdir('examples')).filter((name) => name.endsWith('.tray.yaml'));
+    expect(trays.length).toBeGreaterThan(5);
+    for (const name of trays) trayDevices(await readYamlFile(`examples/${name}`, trayFile));
+  });
+
+  test('of a tray has each of its keys in its reference', async () => {
+    const reference = await readFile('docs/tray-file.md', 'utf8');
+    const [device] = trayDevices(trayFile.parse({ units: 1 }));
+    const optional = [
+      'address',
+      'name',
+      'disSerial',
+      'wantsIntervalMs',
+      'images',
+      'battery',
+      'maxImageBytes',
+      'pretends',
+    ];
+    const keys = [...Object.keys(device!), ...Object.keys(device!.smp), ...Object.keys(device!.smp.list), ...optional];
+    const acts = trayFile.shape.faults.unwrap().element.shape.do.options;
+    expect([...keys, ...acts].filter((key) => !new RegExp(`\\b${key}\\b`).test(reference))).toEqual([]);
   });
 
   test('of the documentation is accepted', () => {

@@ -141,3 +141,72 @@ describe('a controller that tells connections by LE Enhanced Connection Complete
     expect(toNoble.at(-1)?.toString('hex')).toBe('043e13010000000001010000eeffc008000000c80005');
   });
 });
+
+describe('a supervision timeout', () => {
+  const asked = (controller: ScriptedController) => controller.commands().filter(([opcode]) => opcode === 0x2013);
+
+  test('that the device made too short by itself is asked away, twice at most, and both are on record', async () => {
+    const { clock, controller, radio } = await open();
+    const link = await clock.resolved(radio.connect(PEER, options), 5000);
+    // What Zephyr's controller applies after a request of the device's own: 11.25 ms and 420 ms.
+    controller.updates(9, 42);
+    await clock.settled(link.rssi(), 1000);
+    expect(asked(controller)).toEqual([[0x2013, '0100' + '0900' + '0900' + '0000' + 'c800' + '0000' + '1200']]);
+    expect(link.facts()).toMatchObject({ intervalMs: 11.25, supervisionTimeoutMs: 2000 });
+    expect(link.facts().supervisionChanges?.map(([, ms]) => ms)).toEqual([420, 2000]);
+    for (let times = 0; times < 4; times++) {
+      controller.updates(9, 42);
+      await clock.settled(link.rssi(), 1000);
+    }
+    expect(asked(controller)).toHaveLength(2);
+    await clock.resolved(radio.stop(), 10_000);
+  });
+
+  test('that is long enough, or was shortened for a restart, is left as it is', async () => {
+    const { clock, controller, radio } = await open();
+    const link = await clock.resolved(radio.connect(PEER, options), 5000);
+    controller.updates(24, 150);
+    await clock.settled(link.rssi(), 1000);
+    expect(asked(controller)).toHaveLength(0);
+    link.expectRestart();
+    await clock.settled(link.rssi(), 1000);
+    expect(asked(controller)).toHaveLength(1);
+    expect(link.facts().supervisionTimeoutMs).toBe(500);
+    await clock.resolved(radio.stop(), 10_000);
+  });
+});
+
+describe('what a device sends', () => {
+  test.each([
+    ['an entry length of 0', [0x11, 0, 1, 0, 3, 0, 0x0a, 0x18]],
+    ['a list without entries', [0x11, 6]],
+    ['a list that ends within an entry', [0x11, 6, 1, 0, 3, 0, 0x0a]],
+  ])('that has %s where its services are asked for ends its link as nonsense, not the radio', async (_what, pdu) => {
+    const { clock, controller, radio } = await open();
+    const link = await clock.resolved(radio.connect(PEER, options), 5000);
+    controller.att = (request) => (request[0] === 0x10 ? pdu : null);
+    expect(await clock.settled(link.characteristic(SERVICE, CHARACTERISTIC), 40_000)).toMatchObject({
+      status: 'rejected',
+      reason: { code: 'DEVICE_NONSENSE' },
+    });
+    controller.att = () => null;
+    const again = await clock.resolved(radio.connect(PEER, options), 10_000);
+    await clock.resolved(again.characteristic(SERVICE, CHARACTERISTIC), 5000);
+    await clock.resolved(radio.stop(), 10_000);
+  });
+});
+
+describe('a link that its controller does not end', () => {
+  test('is given up in five seconds, however long a supervision timeout the peer has asked for', async () => {
+    const { clock, controller, radio } = await open();
+    const link = await clock.resolved(radio.connect(PEER, options), 5000);
+    controller.updates(24, 3200);
+    await clock.settled(link.rssi(), 1000);
+    expect(link.facts().supervisionTimeoutMs).toBe(32_000);
+    controller.disturb = (packet) => (packet[1] === 0x05 ? [] : [packet]);
+    const before = clock.now();
+    await clock.resolved(link.disconnect(), 6000);
+    expect(clock.now() - before).toBeLessThanOrEqual(5000);
+    await clock.resolved(radio.stop(), 10_000);
+  });
+});

@@ -31,9 +31,6 @@ export const FUS_STATUS = [
   'busy',
 ] as const;
 
-/** The states that STATUS tells. */
-export const FUS_STATE = { IDLE: 0, RECEIVING: 1, COMPLETE: 2, ACTIVATED: 3, TESTING: 4 } as const;
-
 export const FUS_HEADER_BYTES = 4;
 export const FUS_CRC_BYTES = 2;
 /** The protocol version that this station speaks. */
@@ -145,24 +142,6 @@ function decodeVersion(bytes: Buffer): ImageVersion {
   };
 }
 
-/** HELLO's answer after its status. */
-export function encodeHello(hello: FusHello): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUInt8(hello.protocolVersion, 0);
-  head.writeUInt16LE(hello.maxFrame, 1);
-  head.writeUInt8(hello.window, 3);
-  head.writeUInt32LE(hello.hardware, 4);
-  head.writeUInt8(hello.images.length, 8);
-  const images = hello.images.map(({ index, running, confirmed, pending, version, hash }) =>
-    Buffer.concat([
-      Buffer.of(index, (running ? 1 : 0) | (confirmed ? 2 : 0) | (pending ? 4 : 0)),
-      encodeVersion(version),
-      Buffer.from(hash, 'hex'),
-    ]),
-  );
-  return Buffer.concat([head, ...images]);
-}
-
 /** @throws RangeError when it is not as long as it says, or says what cannot be */
 export function decodeHello(body: Buffer): FusHello {
   const count = body.length >= 9 ? body.readUInt8(8) : -1;
@@ -191,17 +170,6 @@ export function encodeBegin(image: number, size: number, version: ImageVersion, 
   head.writeUInt8(image, 0);
   head.writeUInt32LE(size, 1);
   return Buffer.concat([head, encodeVersion(version), hash]);
-}
-
-/** What BEGIN asks for; null when it is malformed. */
-export function decodeBegin(body: Buffer): { image: number; size: number; version: ImageVersion; hash: string } | null {
-  if (body.length !== 5 + VERSION_BYTES + HASH_BYTES) return null;
-  return {
-    image: body.readUInt8(0),
-    size: body.readUInt32LE(1),
-    version: decodeVersion(body.subarray(5, 5 + VERSION_BYTES)),
-    hash: body.subarray(5 + VERSION_BYTES).toString('hex'),
-  };
 }
 
 /** A 32-bit number as a body. */

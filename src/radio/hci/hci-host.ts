@@ -25,9 +25,10 @@ import {
   STATUS,
   uint16,
 } from './packets.ts';
+import { RepeatFilter } from './repeat-filter.ts';
 import type { HciTransport } from './transport.ts';
 
-/** Bits of the LE features (Vol 6 Part B, 4.6). */
+/** Bits of the LE features (Vol 6 Part B, 4.6; Zephyr's BT_LE_FEAT_BIT_…, Wireshark's bthci_evt.le_features). */
 const FEATURE = { ENCRYPTION: 0, DATA_LENGTH: 5, PHY_2M: 8 } as const;
 /** How soon a device that restarts is to be missed: milliseconds, and connection events. */
 const SHORT_SUPERVISION_MS = 500;
@@ -58,7 +59,10 @@ const EVENT_HEADER_OCTETS = 3;
 /** An event may last as long as the interval, 1.25 ms in units of 0.625; noble asks for 3.75 ms. */
 const CE_UNITS = 2;
 
-/** ATT octets that the host acts on (Vol 3 Part F, 3.3 and 3.4). */
+/**
+ * ATT octets that the host acts on (Vol 3 Part F, 3.3 and 3.4); they and the signalling codes below as in Zephyr's `att_internal.h` and
+ * `l2cap_internal.h` and in Wireshark's dissectors (btatt.opcode, btatt.error_code, btl2cap.cmd_code).
+ */
 const ATT_ERROR_RESPONSE = 0x01;
 const ATT_MTU_REQUEST = 0x02;
 const ATT_MTU_RESPONSE = 0x03;
@@ -69,6 +73,8 @@ const ATT_CONFIRMATION = 0x1e;
 const CODES_KEPT_FROM_NOBLE = new Set([0x04, 0x05, 0x08, 0x0f]);
 const ATT_UNLIKELY_ERROR = 0x0e;
 const ATT_READ_BY_TYPE_REQUEST = 0x08;
+const ATT_READ_BY_TYPE_RESPONSE = 0x09;
+const ATT_READ_BY_GROUP_RESPONSE = 0x11;
 const ATT_ATTRIBUTE_NOT_FOUND = 0x0a;
 const CHARACTERISTIC_DECLARATION = 0x2803;
 /** Signalling codes (Vol 3 Part A, table 4.2). */
@@ -78,6 +84,15 @@ const SIGNALLING_ANSWERS = new Set([0x01, 0x07, 0x13, 0x15, 0x18, 0x1a]);
 
 /** Two full PDUs of 251 octets less the L2CAP header: what fills packets best where the device takes it. */
 export const WANTED_MTU = 498;
+
+/** Unit of scan intervals and windows (Vol 4 Part E, 7.8.10). */
+const SCAN_UNIT_MS = 0.625;
+
+/** How a radio listens: for `windowMs` of every `intervalMs`, between 2.5 ms and 10.24 s (Vol 4 Part E, 7.8.10). */
+export interface ScanDuty {
+  readonly intervalMs: number;
+  readonly windowMs: number;
+}
 
 /** What is known of one link at HCI. */
 export interface HciLink {
@@ -113,6 +128,8 @@ export interface HciLink {
 export interface HciHostEvents {
   /** A device answered a request with an ATT error. */
   attError(handle: number, code: number): void;
+  /** A device sent what no ATT PDU can be. */
+  nonsense(handle: number, detail: string): void;
   /** A link is over. */
   disconnected(handle: number, reason: number): void;
   /** A connection attempt ended, successfully or not. */
@@ -148,6 +165,8 @@ export class HciHost {
   #aclBytes = 27;
   #toNoble: (packet: Buffer) => void = () => undefined;
   #scanParameters = Buffer.of(1, 0x60, 0x00, 0x30, 0x00, 0, 0);
+  #connectDuty: ScanDuty = { intervalMs: 60, windowMs: 30 };
+  readonly #repeats: RepeatFilter;
   #started = false;
   #over = false;
   /** The controller's public address. */
@@ -160,6 +179,7 @@ export class HciHost {
     this.#clock = clock;
     this.#events = events;
     this.#scheduler = this.#newScheduler(1);
+    this.#repeats = new RepeatFilter(() => clock.now());
     this.#commands = new CommandQueue(
       (packet) => transport.send(packet),
       clock,
@@ -238,10 +258,15 @@ export class HciHost {
     ];
   }
 
-  /** Scan interval and window in milliseconds; noble's own choice, 100 % of the time, is replaced by it. */
-  setScanDuty(intervalMs: number, windowMs: number): void {
-    this.#scanParameters.writeUInt16LE(Math.round(intervalMs / 0.625), 1);
-    this.#scanParameters.writeUInt16LE(Math.round(windowMs / 0.625), 3);
+  /** How the next scan listens; noble's own choice, 100 % of the time, is replaced by it. */
+  setScanDuty({ intervalMs, windowMs }: ScanDuty): void {
+    this.#scanParameters.writeUInt16LE(Math.round(intervalMs / SCAN_UNIT_MS), 1);
+    this.#scanParameters.writeUInt16LE(Math.round(windowMs / SCAN_UNIT_MS), 3);
+  }
+
+  /** How the next connection attempt listens for its device, in place of noble's 30 of 60 ms. */
+  setConnectDuty(duty: ScanDuty): void {
+    this.#connectDuty = duty;
   }
 
   /**
@@ -401,7 +426,11 @@ export class HciHost {
     if (opcode === OPCODE.LE_SET_SCAN_PARAMETERS)
       return this.#commands.push(hciCommand(opcode, this.#scanParameters), (answer) => this.#toNobleToo(answer));
     if (opcode === OPCODE.LE_CREATE_CONNECTION) {
-      if (packet.length >= 29) packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
+      if (packet.length >= 29) {
+        packet.writeUInt16LE(Math.round(this.#connectDuty.intervalMs / SCAN_UNIT_MS), 4);
+        packet.writeUInt16LE(Math.round(this.#connectDuty.windowMs / SCAN_UNIT_MS), 6);
+        packet.writeUInt16LE(packet.readUInt16LE(19) * CE_UNITS, 27);
+      }
       return this.#commands.push(packet, (answer) => {
         this.#toNobleToo(answer);
         // A connection request that is refused outright has no Connection Complete.
@@ -409,6 +438,8 @@ export class HciHost {
         if (status !== STATUS.SUCCESS) this.#events.connectionComplete(status ?? STATUS.UNSPECIFIED_ERROR, 0, '');
       });
     }
+    // Who begins to scan wants to hear everyone.
+    if (opcode === OPCODE.LE_SET_SCAN_ENABLE) this.#repeats.clear();
     this.#commands.push(packet, (answer) => {
       this.#toNobleToo(answer);
       if (opcode !== OPCODE.LE_SET_SCAN_ENABLE || packet[4] !== 1) return;
@@ -530,7 +561,7 @@ export class HciHost {
   }
 
   #advertised(packet: Buffer): void {
-    if (isWholeReport(packet)) this.#toNoble(packet);
+    if (isWholeReport(packet) && this.#repeats.isNews(packet)) this.#toNoble(packet);
   }
 
   /** What is applied counts, whoever asked for it. A device may have its own way without asking (facts of real controllers). */
@@ -631,6 +662,11 @@ export class HciHost {
         else this.#events.attError(link.handle, pdu[4]!);
         return seen;
       }
+      case ATT_READ_BY_TYPE_RESPONSE:
+      case ATT_READ_BY_GROUP_RESPONSE:
+        if (isWholeList(pdu)) return pdu;
+        this.#events.nonsense(link.handle, `ATT ${pdu.subarray(0, 20).toString('hex')}`);
+        return null;
       default:
         return pdu;
     }
@@ -713,6 +749,15 @@ function timeoutMs(packet: Buffer, at: number): number {
 /** What a controller says beyond what there is, is nonsense that nothing may be reckoned with. */
 function within(value: number, { least, most }: { readonly least: number; readonly most: number }): number {
   return Math.min(most, Math.max(least, value));
+}
+
+/**
+ * Whether a list of attributes (Vol 3 Part F, 3.4.4.2 and 3.4.4.10) has entries of the length that it says, each with a handle and a value.
+ * noble divides by that length, and reads entries without end where it is 0.
+ */
+function isWholeList(pdu: Buffer): boolean {
+  const octets = pdu[1] ?? 0;
+  return octets > 2 && pdu.length > 2 && (pdu.length - 2) % octets === 0;
 }
 
 /** Full packets that fit a link's equal share of the interval: the air time of one with its empty answer (Vol 6 Part B, 2.1). */

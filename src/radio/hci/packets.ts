@@ -1,6 +1,8 @@
 /**
  * HCI packets as they cross an H4 transport: the type octet first. Source: Bluetooth Core Specification 5.4, Vol 4 Part A (H4) and
- * Part E (HCI commands and events).
+ * Part E (HCI commands and events). Each code below was held against Zephyr's `include/zephyr/bluetooth/hci_types.h` and against Wireshark's
+ * dissectors (`tshark -G values`, bthci_cmd.opcode, bthci_evt.code, bthci_evt.le_meta_subevent, bthci_cmd.status): no difference. Real
+ * controllers' bytes hold them in `test/unit/hci-recordings.test.ts`.
  */
 export const HCI_COMMAND = 0x01;
 export const HCI_ACL = 0x02;
@@ -139,16 +141,6 @@ export function hciEvent(code: number, parameters: Uint8Array): Buffer {
 /** An LE Meta event packet. */
 export function leEvent(subevent: number, parameters: Uint8Array): Buffer {
   return hciEvent(EVENT.LE_META, Buffer.concat([Buffer.of(subevent), parameters]));
-}
-
-/** A Command Complete event with one command credit. */
-export function commandComplete(opcode: number, returned: Uint8Array): Buffer {
-  return hciEvent(EVENT.COMMAND_COMPLETE, Buffer.concat([Buffer.of(1, opcode & 0xff, opcode >> 8), returned]));
-}
-
-/** A Command Status event with one command credit. */
-export function commandStatus(opcode: number, status: number): Buffer {
-  return hciEvent(EVENT.COMMAND_STATUS, Buffer.of(status, 1, opcode & 0xff, opcode >> 8));
 }
 
 /** An ACL data packet: handle of 12 bits, packet boundary flag, payload. */

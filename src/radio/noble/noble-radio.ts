@@ -1,7 +1,7 @@
 import { type Clock, deadline, sleep } from '../../clock.ts';
 import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
-import { HciHost } from '../hci/hci-host.ts';
+import { HciHost, type ScanDuty } from '../hci/hci-host.ts';
 import { CID_ATT, HCI_ACL, OPCODE, putUint16, STATUS } from '../hci/packets.ts';
 import type { HciTransport } from '../hci/transport.ts';
 import { Lifetime } from '../lifetime.ts';
@@ -30,8 +30,18 @@ const SCAN_BREAK_MS = 500;
 /** A controller that refuses to scan is asked again; so many times in a row, and it is of no use any more. */
 const SCAN_AGAIN_MS = 1000;
 const SCAN_REFUSALS = 5;
-const SCAN_INTERVAL_MS = 60;
-const SCAN_WINDOW_MS = 40;
+/** How a radio listens that has nothing else to do. */
+const SCAN_FREELY: ScanDuty = { intervalMs: 60, windowMs: 40 };
+/**
+ * How long a window among links is at least: as long as most devices take from one advertisement to the next. Each window cuts an event at
+ * its beginning, so that few long ones cost less than many short ones; two intervals of the links keep that cost to a quarter.
+ */
+const SCAN_WINDOW_MS = 100;
+const SCAN_WINDOW_LINK_INTERVALS = 2;
+/** The longest scan interval there is (Vol 4 Part E, 7.8.10). */
+const MOST_SCAN_INTERVAL_MS = 10_240;
+/** A connection attempt is for a device that was just heard: half of the air finds it soonest for what it costs. */
+const CONNECT_SHARE = 0.5;
 /** Reason codes of a link that one side ended on purpose (Vol 1 Part F). */
 const LOCAL_HOST_TERMINATED = 0x16;
 
@@ -73,14 +83,15 @@ class NobleRadio implements Radio {
   readonly #deviceId = nextDeviceId++;
   readonly #links = new Map<number, NobleLink>();
   readonly #securities = new Map<number, LinkSecurityManager>();
-  readonly #listeners = new Set<(advertisement: Advertisement) => void>();
+  /** Who listens, and how much of the links' air that may cost. */
+  readonly #listeners = new Map<(advertisement: Advertisement) => void, number>();
   readonly #heardAt = new Map<string, number>();
   #linkLimit: number | null = null;
   #noble: Noble | null = null;
   #bindings: NobleBindings | null = null;
   #settleEnded: (reason: StationError | null) => void = () => undefined;
   readonly #life = new Lifetime();
-  #scanning = false;
+  #scanning: ScanDuty | null = null;
   #scanRefusals = 0;
   #connectsWaiting = 0;
   #connectBeganMs = 0;
@@ -99,6 +110,7 @@ class NobleRadio implements Radio {
     });
     this.#host = new HciHost(transport, clock, {
       attError: (handle, code) => this.#links.get(handle)?.attError(code),
+      nonsense: (handle, detail) => this.#threw(handle, new Error(detail)),
       disconnected: (handle, reason) => this.#linkEnded(handle, reason),
       pairingPdu: (handle, pdu) => this.#securities.get(handle)?.received(pdu),
       encryptionChanged: (handle, status, enabled) => this.#securities.get(handle)?.encryptionChanged(status, enabled),
@@ -122,7 +134,6 @@ class NobleRadio implements Radio {
 
   async start(): Promise<void> {
     await this.#host.start();
-    this.#host.setScanDuty(SCAN_INTERVAL_MS, SCAN_WINDOW_MS);
     hciSockets.register(this.#deviceId, this.#guardedSocket());
     const { noble, bindings } = createHciNoble(this.#deviceId);
     this.#noble = noble;
@@ -156,8 +167,8 @@ class NobleRadio implements Radio {
     this.#purgeRegularly();
   }
 
-  scan(onAdvertisement: (advertisement: Advertisement) => void): () => void {
-    this.#listeners.add(onAdvertisement);
+  scan(onAdvertisement: (advertisement: Advertisement) => void, share = 1): () => void {
+    this.#listeners.set(onAdvertisement, share);
     this.#steerScan();
     return () => {
       this.#listeners.delete(onAdvertisement);
@@ -242,6 +253,7 @@ class NobleRadio implements Radio {
     const link = this.#links.get(handle);
     if (!link) return;
     this.#links.delete(handle);
+    this.#steerScan();
     const closed = reason === LOCAL_HOST_TERMINATED;
     const detail = `HCI reason 0x${reason.toString(16).padStart(2, '0')}`;
     link.end(new StationError(closed ? 'LINK_CLOSED' : 'LINK_LOST', detail, { retryable: !closed }));
@@ -258,17 +270,28 @@ class NobleRadio implements Radio {
       manufacturerData: manufacturerData ?? null,
       rssi: peripheral.rssi,
     };
-    for (const listener of this.#listeners) listener(advertisement);
+    for (const listener of this.#listeners.keys()) listener(advertisement);
   }
 
   /** Scans while somebody listens and nobody connects; duplicates are wanted, for RSSI and because noble finds nothing without. */
   #steerScan(): void {
     const free = this.#connectsWaiting === 0 || this.#scanBreakNow;
     const wanted = this.#listeners.size > 0 && free && !this.#life.over;
-    if (wanted === this.#scanning || !this.#noble) return;
-    this.#scanning = wanted;
-    if (wanted) this.#noble.startScanning([], true);
-    else this.#noble.stopScanning();
+    const duty = wanted ? this.#duty(Math.max(...this.#listeners.values())) : null;
+    const same = duty?.intervalMs === this.#scanning?.intervalMs && duty?.windowMs === this.#scanning?.windowMs;
+    if (same || !this.#noble) return;
+    this.#scanning = duty;
+    if (!duty) return this.#noble.stopScanning();
+    this.#host.setScanDuty(duty);
+    this.#noble.startScanning([], true);
+  }
+
+  /** How to listen at the cost of such a share of the links' air. */
+  #duty(share: number): ScanDuty {
+    if (share >= 1 || this.#links.size === 0) return SCAN_FREELY;
+    const longestMs = Math.max(...[...this.#links.values()].map((link) => link.facts().intervalMs ?? 0));
+    const windowMs = Math.max(SCAN_WINDOW_MS, SCAN_WINDOW_LINK_INTERVALS * longestMs);
+    return { windowMs, intervalMs: Math.min(MOST_SCAN_INTERVAL_MS, windowMs / share) };
   }
 
   /** A link that nobody asked for is ended: nobody would. */
@@ -284,7 +307,7 @@ class NobleRadio implements Radio {
     const said = status === null ? 'no answer' : `status 0x${status.toString(16).padStart(2, '0')}`;
     if (this.#scanRefusals >= SCAN_REFUSALS) return this.#lose(`does not scan: ${said}`);
     const cancel = this.#clock.after(SCAN_AGAIN_MS, () => {
-      this.#scanning = false;
+      this.#scanning = null;
       this.#steerScan();
     });
     this.#cancelScanAgain();
@@ -301,6 +324,7 @@ class NobleRadio implements Radio {
     }
     this.#connectBeganMs = this.#clock.now();
     this.#steerScan();
+    this.#host.setConnectDuty(this.#duty(CONNECT_SHARE));
     const interval = Math.round(options.intervalMs / 1.25);
     const complete = new Promise<{ link: NobleLink; handle: number } | number>((resolve) => {
       // The link has to exist before the next packet is looked at: that may already be its end.

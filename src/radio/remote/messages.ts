@@ -39,7 +39,7 @@ export interface WireConnectOptions extends Omit<ConnectOptions, 'signal' | 'sec
 
 /** From the station to the radio's process. `id` numbers what is answered; `link` is the id of the connect that made it. */
 export type ToRadio =
-  | { readonly type: 'scan'; readonly on: boolean }
+  | { readonly type: 'scan' /** Of the links' air; null: not at all. */; readonly share: number | null }
   | { readonly type: 'connect'; readonly id: number; readonly address: string; readonly options: WireConnectOptions }
   | { readonly type: 'abort'; readonly id: number }
   | {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.ts';
-import { asStationError } from '../../contract/errors.ts';
+import { asStationError, StationError } from '../../contract/errors.ts';
 import type { LinkFacts } from '../../contract/records.ts';
 import type { BondStore, Characteristic, Link, Radio, WriteCommand } from '../radio.ts';
 import {
@@ -16,7 +16,6 @@ import {
 
 const ALIVE_EVERY_MS = 1000;
 const FACTS_EVERY_MS = 100;
-const ENDED_LINKS_KEPT = 40;
 
 /** The process's side of a radio that runs in a process of its own: does on the real one what the station asks for. */
 export class RadioServer {
@@ -25,7 +24,8 @@ export class RadioServer {
   readonly #send: (message: FromRadio) => void;
   readonly #links = new Map<number, Link>();
   readonly #connects = new Map<number, AbortController>();
-  readonly #ended: number[] = [];
+  /** Links of which nobody will ask anything more. */
+  readonly #released = new Set<number>();
   readonly #facts = new Map<number, LinkFacts>();
   #stopScan: (() => void) | null = null;
   #linkLimit: number | null = null;
@@ -36,6 +36,7 @@ export class RadioServer {
     this.#clock = clock;
     this.#send = batched(channel);
     channel.onMessage((batch) => {
+      if (!Array.isArray(batch)) return;
       for (const message of batch as ToRadio[]) this.#received(message);
     });
     this.#send({ type: 'ready', address: radio.address, controller: radio.controller });
@@ -48,38 +49,62 @@ export class RadioServer {
 
   #received(message: ToRadio): void {
     switch (message.type) {
-      case 'scan':
-        this.#stopScan?.();
-        this.#stopScan = message.on
-          ? this.#radio.scan((advertisement) => this.#send({ type: 'heard', advertisement }))
-          : null;
-        return;
-      case 'connect':
-        return this.#answer(message.id, this.#connect(message.id, message.address, message.options));
-      case 'abort':
-        return this.#connects.get(message.id)?.abort();
-      case 'call': {
-        const link = this.#links.get(message.link);
-        if (link) this.#answer(message.id, this.#call(link, message.link, message.method, message.args));
+      case 'scan': {
+        const { share } = message;
+        const stopBefore = this.#stopScan;
+        this.#stopScan =
+          share === null
+            ? null
+            : this.#radio.scan((advertisement) => this.#send({ type: 'heard', advertisement }), share);
+        stopBefore?.();
         return;
       }
+      case 'connect':
+        return this.#answer(message.id, this.#connect(message.id, message.address, message.options), () =>
+          this.#tellEnd(message.id),
+        );
+      case 'abort':
+        return this.#connects.get(message.id)?.abort();
+      case 'call':
+        return this.#answer(message.id, this.#call(message.link, message.method, message.args));
       case 'mark':
         return this.#links.get(message.link)?.evidence?.mark();
       case 'expect-restart':
         return this.#links.get(message.link)?.expectRestart();
       case 'release':
-        this.#links.delete(message.link);
-        return;
+        return this.#release(message.link);
       case 'stop':
         void this.#radio.stop();
     }
   }
 
-  #answer(id: number, work: Promise<unknown>): void {
+  /** Every question has an answer; `afterwards` comes behind one that is good. */
+  #answer(id: number, work: Promise<unknown>, afterwards: () => void = () => undefined): void {
     work.then(
-      (value) => this.#send({ type: 'answer', id, value }),
+      (value) => {
+        this.#send({ type: 'answer', id, value });
+        afterwards();
+      },
       (error: unknown) => this.#send({ type: 'refusal', id, error: toWire(asStationError(error)) }),
     );
+  }
+
+  /** Tells the end of a link: it is kept until it is both over and released, for its evidence may still be asked for. */
+  #tellEnd(id: number): void {
+    const link = this.#links.get(id);
+    void link?.ended.then((reason) => {
+      this.#facts.delete(id);
+      this.#send({ type: 'link-ended', link: id, facts: link.facts(), error: toWire(reason) });
+      if (this.#released.delete(id) || link.evidence === null) this.#links.delete(id);
+    });
+  }
+
+  #release(id: number): void {
+    const link = this.#links.get(id);
+    link?.evidence?.release();
+    // The facts are followed for as long as the link lives.
+    if (link && this.#facts.has(id)) this.#released.add(id);
+    else this.#links.delete(id);
   }
 
   async #connect(id: number, address: string, { security, ...options }: WireConnectOptions): Promise<unknown> {
@@ -93,13 +118,6 @@ export class RadioServer {
         signal: abort.signal,
       });
       this.#links.set(id, link);
-      void link.ended.then((reason) => {
-        this.#facts.delete(id);
-        this.#send({ type: 'link-ended', link: id, facts: link.facts(), error: toWire(reason) });
-        this.#ended.push(id);
-        // Their evidence may still be asked for; not for ever.
-        if (this.#ended.length > ENDED_LINKS_KEPT) this.#links.delete(this.#ended.shift() ?? id);
-      });
       const facts = link.facts();
       this.#facts.set(id, facts);
       return { address: link.address, facts, evidence: link.evidence !== null };
@@ -127,7 +145,14 @@ export class RadioServer {
     };
   }
 
-  #call(link: Link, id: number, method: LinkMethod, args: readonly unknown[]): Promise<unknown> {
+  /** How many links are held: those that live, and those that are not released. */
+  get linksHeld(): number {
+    return this.#links.size;
+  }
+
+  async #call(id: number, method: LinkMethod, args: readonly unknown[]): Promise<unknown> {
+    const link = this.#links.get(id);
+    if (!link) throw new StationError('LINK_LOST', 'the radio does not know the link any more', { retryable: true });
     const characteristic = args[0] as Characteristic;
     switch (method) {
       case 'characteristic':
@@ -150,6 +175,8 @@ export class RadioServer {
         return link.disconnect();
       case 'evidence':
         return link.evidence?.content() ?? Promise.resolve(null);
+      default:
+        throw new StationError('INTERNAL', `a link has no ${String(method)}`);
     }
   }
 

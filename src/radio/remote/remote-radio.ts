@@ -2,6 +2,7 @@ import type { Clock } from '../../clock.ts';
 import type { ControllerFacts } from '../../contract/board.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { LinkFacts } from '../../contract/records.ts';
+import { Lifetime } from '../lifetime.ts';
 import type {
   Advertisement,
   BondStore,
@@ -44,17 +45,28 @@ interface Asked {
 }
 
 /**
- * A radio in a process of its own, behind the same port: a native abort, an exit or a hang in there costs its links, not the station.
+ * A radio in a process of its own, behind the same port: a native abort, an exit or a hang in there costs its links, not the station. The
+ * process is the radio's: it is ended with it, whatever ended first. `signal` gives up a radio that is not yet ready.
  * @throws StationError RADIO_LOST when the process ends or hangs before it is ready, else what it says
  */
-export async function openRemoteRadio(name: string, process: RadioProcess, clock: Clock): Promise<Radio> {
+export async function openRemoteRadio(
+  name: string,
+  process: RadioProcess,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<Radio> {
   const radio = new RemoteRadio(name, process, clock);
+  const giveUp = () => process.kill();
+  signal?.addEventListener('abort', giveUp, { once: true });
   try {
+    if (signal?.aborted) giveUp();
     await radio.ready;
     return radio;
   } catch (error) {
-    process.kill();
+    await radio.stop();
     throw error;
+  } finally {
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 
@@ -71,7 +83,9 @@ class RemoteRadio implements Radio {
   readonly #asked = new Map<number, Asked>();
   readonly #links = new Map<number, RemoteLink>();
   readonly #bonds = new Map<number, BondStore>();
-  readonly #listeners = new Set<(advertisement: Advertisement) => void>();
+  readonly #listeners = new Map<(advertisement: Advertisement) => void, number>();
+  /** What the radio's process was told last. */
+  #share: number | null = null;
   #settleReady: { resolve: () => void; reject: (error: StationError) => void };
   #settleEnded: (reason: StationError | null) => void = () => undefined;
   #over: StationError | null = null;
@@ -100,13 +114,20 @@ class RemoteRadio implements Radio {
     this.#watch(READY_TIMEOUT_MS);
   }
 
-  scan(onAdvertisement: (advertisement: Advertisement) => void): () => void {
-    if (this.#listeners.size === 0) this.#send({ type: 'scan', on: true });
-    this.#listeners.add(onAdvertisement);
+  scan(onAdvertisement: (advertisement: Advertisement) => void, share = 1): () => void {
+    this.#listeners.set(onAdvertisement, share);
+    this.#steerScan();
     return () => {
-      if (this.#listeners.delete(onAdvertisement) && this.#listeners.size === 0)
-        this.#send({ type: 'scan', on: false });
+      this.#listeners.delete(onAdvertisement);
+      this.#steerScan();
     };
+  }
+
+  #steerScan(): void {
+    const share = this.#listeners.size > 0 ? Math.max(...this.#listeners.values()) : null;
+    if (share === this.#share) return;
+    this.#share = share;
+    this.#send({ type: 'scan', share });
   }
 
   async connect(address: string, { signal, security, ...options }: ConnectOptions): Promise<Link> {
@@ -123,6 +144,7 @@ class RemoteRadio implements Radio {
       // The link exists before the next message is looked at: that may already be its end.
       return (await answer) as Link;
     } catch (error) {
+      this.#bonds.delete(id);
       signal?.throwIfAborted();
       throw error;
     } finally {
@@ -131,13 +153,13 @@ class RemoteRadio implements Radio {
   }
 
   async stop(): Promise<void> {
-    if (this.#over) return;
-    this.#stopping = true;
-    this.#send({ type: 'stop' });
-    const cancel = this.#clock.after(STOP_TIMEOUT_MS, () => this.#process.kill());
-    await this.ended;
-    cancel();
-    this.#process.kill();
+    if (!this.#over) {
+      this.#stopping = true;
+      this.#send({ type: 'stop' });
+      const cancel = this.#clock.after(STOP_TIMEOUT_MS, () => this.#process.kill());
+      await this.ended;
+      cancel();
+    }
     await this.#process.ended;
   }
 
@@ -175,7 +197,7 @@ class RemoteRadio implements Radio {
           ...message.advertisement,
           manufacturerData: manufacturerData && asBuffer(manufacturerData),
         };
-        for (const listener of this.#listeners) listener(advertisement);
+        for (const listener of this.#listeners.keys()) listener(advertisement);
         return;
       }
       case 'answer':
@@ -228,10 +250,8 @@ class RemoteRadio implements Radio {
   #watch(ms: number): void {
     this.#cancelWatchdog();
     this.#cancelWatchdog = this.#clock.after(ms, () => {
-      this.#process.kill();
-      this.#finish(
-        new StationError('RADIO_LOST', `its process has said nothing for ${ms / 1000} s`, { retryable: true }),
-      );
+      const detail = `its process has said nothing for ${ms / 1000} s`;
+      this.#finish(new StationError('RADIO_LOST', detail, { retryable: true }));
     });
   }
 
@@ -248,6 +268,10 @@ class RemoteRadio implements Radio {
     this.#asked.clear();
     for (const link of this.#links.values()) link.end(why);
     this.#links.clear();
+    this.#bonds.clear();
+    this.#listeners.clear();
+    // Whatever ended first: nothing is left that this process could be good for.
+    this.#process.kill();
     this.#settleEnded(expected ? null : reason);
   }
 }
@@ -261,10 +285,11 @@ class RemoteLink implements Link {
   readonly #id: number;
   readonly #handlers = new Map<number, (value: Buffer) => void>();
   #facts: LinkFacts;
+  #nextSubscription = 0;
   #queued = 0;
   /** Writes without response that have not been taken yet. */
   #pending = 0;
-  #end: StationError | null = null;
+  readonly #life = new Lifetime();
   #settleEnd: (reason: StationError) => void = () => undefined;
 
   constructor(radio: RemoteRadio, id: number, address: string, facts: LinkFacts, evidence: boolean) {
@@ -317,9 +342,14 @@ class RemoteLink implements Link {
   }
 
   async subscribe(characteristic: Characteristic, onValue: (value: Buffer) => void): Promise<void> {
-    const subscription = this.#handlers.size;
+    const subscription = this.#nextSubscription++;
     this.#handlers.set(subscription, onValue);
-    await this.#call('subscribe', characteristic, subscription);
+    try {
+      await this.#call('subscribe', characteristic, subscription);
+    } catch (error) {
+      this.#handlers.delete(subscription);
+      throw error;
+    }
   }
 
   expectRestart(): void {
@@ -331,8 +361,10 @@ class RemoteLink implements Link {
   }
 
   async disconnect(): Promise<void> {
-    if (this.#end) return;
-    await Promise.race([this.#radio.call(this.#id, 'disconnect', []), this.ended]);
+    if (this.#life.over) return;
+    await this.#life.during(this.#radio.call(this.#id, 'disconnect', [])).catch((error: unknown) => {
+      if (!this.#life.over) throw error;
+    });
     await this.ended;
   }
 
@@ -349,18 +381,15 @@ class RemoteLink implements Link {
 
   /** The radio: the link is over. */
   end(reason: StationError): void {
-    if (this.#end) return;
-    this.#end = reason;
+    if (this.#life.over) return;
+    this.#life.end(reason);
+    this.#handlers.clear();
     this.#settleEnd(reason);
   }
 
   async #call(method: LinkMethod, ...args: unknown[]): Promise<unknown> {
-    if (this.#end) throw this.#end;
-    const over = this.ended.then((reason): never => {
-      throw reason;
-    });
-    over.catch(() => undefined);
-    return Promise.race([this.#radio.call(this.#id, method, args), over]);
+    if (this.#life.over) throw this.#life.over;
+    return this.#life.during(this.#radio.call(this.#id, method, args));
   }
 
   /** Gone with its process, if that is gone. */

@@ -1,4 +1,8 @@
-/** PDUs of the Security Manager Protocol (Core 5.4, Vol 3 Part H, 3.3 to 3.6), on L2CAP channel 6. */
+/**
+ * PDUs of the Security Manager Protocol (Core 5.4, Vol 3 Part H, 3.3 to 3.6), on L2CAP channel 6. Codes, reasons and bits were held against
+ * Zephyr's `subsys/bluetooth/host/smp.h` and against Wireshark's dissector (`tshark -G values`, btsmp.opcode, btsmp.reason): no difference.
+ * The PDUs of a Zephyr device hold the layouts in `test/unit/hci-recordings.test.ts`.
+ */
 export const CID_PAIRING = 0x0006;
 
 /** Codes (table 3.3). */
