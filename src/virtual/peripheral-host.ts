@@ -43,6 +43,18 @@ export interface PeripheralSetup {
   readonly onDisconnected?: () => void;
 }
 
+/** The fewest octets of the events that are read here, by code; what is shorter is none. */
+const LEAST_OCTETS: Readonly<Record<number, number>> = {
+  [EVENT_CODE.commandComplete]: 6,
+  [EVENT_CODE.disconnectionComplete]: 7,
+  [EVENT_CODE.encryptionChange]: 7,
+};
+/** The same of LE events, by sub-event. */
+const LEAST_LE_OCTETS: Readonly<Record<number, number>> = {
+  [SUBEVENT.connectionComplete]: 22,
+  [SUBEVENT.longTermKeyRequest]: 16,
+};
+
 /**
  * A small peripheral host stack: advertises, accepts one connection, serves GATT. It speaks only HCI, so that it runs on the virtual
  * ether and on any other H4 controller alike.
@@ -164,10 +176,10 @@ export class PeripheralHost {
   #received(packet: Buffer): void {
     if (!this.#setup) return;
     if (packet[0] === H4.acl) return this.#data(packet);
-    if (packet[0] !== H4.event) return;
+    if (packet[0] !== H4.event || !isWhole(packet)) return;
     switch (packet[1]) {
       case EVENT_CODE.commandComplete:
-        if (packet.readUInt16LE(4) === CODE.leReadBufferSize && packet[6] === 0) {
+        if (packet.length >= 10 && packet.readUInt16LE(4) === CODE.leReadBufferSize && packet[6] === 0) {
           this.#aclBytes = packet.readUInt16LE(7) || 27;
           this.#credits = packet[9] || 1;
         }
@@ -175,7 +187,8 @@ export class PeripheralHost {
       case EVENT_CODE.commandStatus:
         return this.#nextCommand();
       case EVENT_CODE.numberOfCompletedPackets:
-        for (let i = 0; i < packet[3]!; i++) this.#onWire -= packet.readUInt16LE(6 + i * 4);
+        for (let at = 4; at + 4 <= packet.length; at += 4)
+          this.#completed(packet.readUInt16LE(at), packet.readUInt16LE(at + 2));
         return this.#flush();
       case EVENT_CODE.disconnectionComplete:
         if (packet.readUInt16LE(4) !== this.#handle) return;
@@ -184,6 +197,7 @@ export class PeripheralHost {
         if (this.#setup) this.#advertise();
         return;
       case EVENT_CODE.encryptionChange:
+        if (packet.readUInt16LE(4) !== this.#handle) return;
         this.#encrypted = packet[3] === 0 && packet[6] === 1;
         if (this.#encrypted) this.#setup.onEncrypted?.();
         return;
@@ -191,6 +205,10 @@ export class PeripheralHost {
         if (packet[3] === SUBEVENT.connectionComplete && packet[4] === 0) this.#connected(packet);
         if (packet[3] === SUBEVENT.longTermKeyRequest) this.#giveKey(packet);
     }
+  }
+
+  #completed(handle: number, packets: number): void {
+    if (handle === this.#handle) this.#onWire = Math.max(0, this.#onWire - packets);
   }
 
   #giveKey(packet: Buffer): void {
@@ -257,6 +275,12 @@ export class PeripheralHost {
       this.#port.send(this.#queue.shift()!);
     }
   }
+}
+
+/** Whether an event is as long as what is read of it; a controller's word is not taken for it. */
+function isWhole(event: Buffer): boolean {
+  const least = event[1] === EVENT_CODE.leMeta ? LEAST_LE_OCTETS[event[3] ?? 0] : LEAST_OCTETS[event[1]!];
+  return event.length >= (least ?? 4);
 }
 
 /** Advertising data as HCI wants it: length, then 31 octets (Vol 3 Part C, section 11). */

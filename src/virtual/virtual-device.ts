@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../clock.ts';
 import type { DeviceDescription, SlotContent } from '../contract/tray-file.ts';
-import type { ServiceDeclaration } from './att-server.ts';
+import type { CharacteristicDeclaration, ServiceDeclaration } from './att-server.ts';
 import { DeviceSecurity } from './device-security.ts';
 import type { Faults } from './faults.ts';
 import { FusServer, type FusValue } from './fus-server.ts';
@@ -316,11 +316,10 @@ export class VirtualDevice {
       const level = Buffer.of(description.battery);
       services.push({ uuid: '180f', characteristics: [{ uuid: '2a19', properties: ['read'], read: () => level }] });
     }
-    for (const { service, uuid, value } of description.characteristics) {
+    return description.characteristics.reduce((all, { service, uuid, value }) => {
       const read = () => Buffer.from(this.#tell(value));
-      services.push({ uuid: service, characteristics: [{ uuid, properties: ['read'], read }] });
-    }
-    return services;
+      return withCharacteristic(all, service, { uuid, properties: ['read'], read });
+    }, services);
   }
 
   /** Generic Attribute, first in the database as on Zephyr with CONFIG_BT_GATT_CACHING. */
@@ -383,4 +382,16 @@ export class VirtualDevice {
       ],
     };
   }
+}
+
+/** The services with one characteristic more, in its service where that is there already. */
+function withCharacteristic(
+  services: readonly ServiceDeclaration[],
+  uuid: string,
+  characteristic: CharacteristicDeclaration,
+): ServiceDeclaration[] {
+  const there = services.find((service) => service.uuid === uuid);
+  if (!there) return [...services, { uuid, characteristics: [characteristic] }];
+  const characteristics = [...there.characteristics, characteristic];
+  return services.map((service) => (service === there ? { ...there, characteristics } : service));
 }

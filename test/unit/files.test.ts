@@ -71,7 +71,10 @@ describe('a YAML file', () => {
   test('of a tray has each of its keys in its reference', async () => {
     const reference = await readFile('docs/tray-file.md', 'utf8');
     const [device] = trayDevices(trayFile.parse({ units: 1 }));
+    const { controller, air } = trayFile.parse({});
     const optional = [
+      'wireBytesPerSecond',
+      'failsConnects',
       'address',
       'name',
       'disSerial',
@@ -81,7 +84,14 @@ describe('a YAML file', () => {
       'maxImageBytes',
       'pretends',
     ];
-    const keys = [...Object.keys(device!), ...Object.keys(device!.smp), ...Object.keys(device!.smp.list), ...optional];
+    const radios = [...Object.keys(controller), ...Object.keys(air)];
+    const keys = [
+      ...radios,
+      ...Object.keys(device!),
+      ...Object.keys(device!.smp),
+      ...Object.keys(device!.smp.list),
+      ...optional,
+    ];
     const acts = trayFile.shape.faults.unwrap().element.shape.do.options;
     expect([...keys, ...acts].filter((key) => !new RegExp(`\\b${key}\\b`).test(reference))).toEqual([]);
   });

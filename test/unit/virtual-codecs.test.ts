@@ -8,6 +8,7 @@ import { type CborValue, decodeCbor, encodeCbor } from '../../src/virtual/cbor.t
 import { checksum, FusIntake, fusAnswer, helloBody, readBegin } from '../../src/virtual/fus-frame.ts';
 import { isSound, ownImage, readImage } from '../../src/virtual/mcuboot.ts';
 import { ah, c1, cmac, f4, f5, f6, s1 } from '../../src/virtual/pairing-crypto.ts';
+import { PeripheralHost } from '../../src/virtual/peripheral-host.ts';
 
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
@@ -194,6 +195,31 @@ describe('the attribute server of virtual devices', () => {
     expect(server.handle(hex('10 0000 ffff 0028'))?.toString('hex')).toBe('0110000001');
     expect(server.handle(hex('16 00'))?.toString('hex')).toBe('0116000006');
   });
+});
+
+test('a peripheral host breaks on no packet of a controller', () => {
+  let toHost: (packet: Buffer) => void = () => undefined;
+  const sent: Buffer[] = [];
+  const host = new PeripheralHost({ send: (packet) => sent.push(packet), onPacket: (handler) => (toHost = handler) });
+  const setup = {
+    name: 'x',
+    address: 'c0:00:00:00:00:01',
+    advertisedService: '1801',
+    advertisingMs: 100,
+    services: [],
+  };
+  host.start({ ...setup, mtu: 247, dataLength: 251, phy: '2M', asksForSpeed: true });
+  const event = fc.tuple(fc.constantFrom(0x05, 0x08, 0x0e, 0x0f, 0x13, 0x3e), fc.uint8Array({ maxLength: 24 }));
+  const connected = hex('04 3e 13 01 00 0100 01 00 010203040506 1800 0000 9001 00');
+  fc.assert(
+    fc.property(event, ([code, parameters]) => {
+      toHost(Buffer.concat([Buffer.of(0x04, code, parameters.length), parameters]));
+      toHost(connected);
+      toHost(Buffer.concat([Buffer.of(0x02, 0x01, 0x20, parameters.length, 0), parameters]));
+    }),
+  );
+  expect(host.connected).toBe(true);
+  expect(sent.length).toBeGreaterThan(1);
 });
 
 test('a tray file says what is wrong with a slot', () => {
