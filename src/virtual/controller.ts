@@ -24,7 +24,7 @@ import {
 } from './hci/packet.ts';
 import { HostWire } from './host-wire.ts';
 import { RadioTime } from './radio-time.ts';
-import { type LinkEnd, VirtualLink } from './virtual-link.ts';
+import { type LinkEnd, type LinkTiming, VirtualLink } from './virtual-link.ts';
 
 /** Octets of ACL data that one host buffer holds. */
 const ACL_BUFFER_BYTES = 251;
@@ -34,6 +34,11 @@ const FIRST_ANCHOR_US = 2500;
 const INSTANT = 6;
 /** Events in which a new link must be heard, or it was never established (Vol 6 Part B, 4.5). */
 const ESTABLISHED_WITHIN = 6;
+
+/** Encryption, Connection Parameters Request, Data Packet Length Extension, 2M PHY (Vol 6 Part B, 4.6). */
+const LE_FEATURES = [0x23, 0x01, 0, 0, 0, 0, 0, 0] as const;
+/** 50 ppm, as Zephyr's controller says of itself on either side of a link (7.7.65.1: octet 18). */
+const CLOCK_ACCURACY = 5;
 
 interface Advertising {
   intervalUs: number;
@@ -127,7 +132,7 @@ export class VirtualController {
   #stopNeighbours: () => void = () => undefined;
   #connecting: Connecting | null = null;
   /** What peripherals ask for, by handle, until the host has answered. */
-  readonly #askedTimings = new Map<number, VirtualLink['timing']>();
+  readonly #askedTimings = new Map<number, LinkTiming>();
   /** Packets of the event that lasts, by handle, where they are reported together. */
   readonly #unreported = new Map<number, number>();
   #wasSpokenTo = false;
@@ -345,6 +350,7 @@ export class VirtualController {
     tail.writeUInt16LE(Math.round(timing.intervalUs / 1250), 0);
     tail.writeUInt16LE(timing.latency, 2);
     tail.writeUInt16LE(Math.round(timing.supervisionTimeoutUs / 10_000), 4);
+    tail[6] = CLOCK_ACCURACY;
     const { enhancedConnectionComplete } = this.#description;
     if (enhancedConnectionComplete && this.#passesMask(SUBEVENT.enhancedConnectionComplete)) {
       const privateAddresses = Buffer.alloc(12);
@@ -497,7 +503,7 @@ export class VirtualController {
       case CODE.readBdAddr:
         return complete(0, ...addressOctets(this.address));
       case CODE.leReadLocalSupportedFeatures:
-        return complete(0, 0x21, 0x01, 0, 0, 0, 0, 0, 0);
+        return complete(0, ...LE_FEATURES);
       case CODE.leReadSupportedStates:
         return complete(0, ...new Array<number>(8).fill(0xff));
       case CODE.leSetEventMask:
@@ -550,7 +556,7 @@ export class VirtualController {
       case CODE.disconnect:
         return onLink(({ end, link }) => link.terminate(end));
       case CODE.leConnectionUpdate:
-        return onLink((entry) => this.#updateConnection(entry, readTiming(p)));
+        return onLink((entry) => this.#updateConnection(entry, readTiming(p), p.readUInt16LE(2)));
       case CODE.leRemoteConnectionParameterRequestReply:
         return completeOnLink(({ end, link }) => this.#answerTiming(end, link, readTiming(p)));
       case CODE.leRemoteConnectionParameterRequestNegativeReply:
@@ -558,10 +564,7 @@ export class VirtualController {
       case CODE.leReadRemoteFeatures:
         return onLink(({ end, link }) =>
           link.procedure(2, 0, () =>
-            this.#meta(
-              SUBEVENT.readRemoteFeaturesComplete,
-              Buffer.of(0, ...handleOctets(end), 0x21, 0x01, 0, 0, 0, 0, 0, 0),
-            ),
+            this.#meta(SUBEVENT.readRemoteFeaturesComplete, Buffer.of(0, ...handleOctets(end), ...LE_FEATURES)),
           ),
         );
       case CODE.readRemoteVersionInformation:
@@ -646,33 +649,34 @@ export class VirtualController {
   }
 
   /** A central decides; a peripheral asks, and the central's host is asked in its turn (Vol 6 Part B, 5.1.7). */
-  #updateConnection({ end, link }: LinkEntry, timing: VirtualLink['timing']): void {
+  #updateConnection({ end, link }: LinkEntry, timing: LinkTiming, leastInterval: number): void {
     if (end.role === 'central') return this.#changeTiming(link, timing);
-    link.procedure(1, 0, () => link.central.controller.#timingAsked(link, timing));
+    link.procedure(1, 0, () => link.central.controller.#timingAsked(link, timing, leastInterval));
   }
 
-  #timingAsked(link: VirtualLink, timing: VirtualLink['timing']): void {
+  #timingAsked(link: VirtualLink, timing: LinkTiming, leastInterval: number): void {
     const end = link.central;
     this.#askedTimings.set(end.handle, timing);
     const parameters = Buffer.alloc(10);
     parameters.set(handleOctets(end), 0);
-    parameters.writeUInt16LE(timing.intervalUs / 1250, 2);
+    parameters.writeUInt16LE(leastInterval, 2);
     parameters.writeUInt16LE(timing.intervalUs / 1250, 4);
     parameters.writeUInt16LE(timing.latency, 6);
     parameters.writeUInt16LE(timing.supervisionTimeoutUs / 10_000, 8);
     this.#meta(SUBEVENT.remoteConnectionParameterRequest, parameters);
   }
 
-  #answerTiming(end: LinkEnd, link: VirtualLink, timing: VirtualLink['timing'] | null): void {
+  #answerTiming(end: LinkEnd, link: VirtualLink, timing: LinkTiming | null): void {
     const asked = this.#askedTimings.get(end.handle);
     if (!asked) return;
     this.#askedTimings.delete(end.handle);
     const applied = this.#description.ownParameters ? asked : timing;
-    if (applied) this.#changeTiming(link, applied);
+    // Who is asked says when: the instant counts from the event that is over.
+    if (applied) this.#changeTiming(link, applied, 0);
   }
 
-  #changeTiming(link: VirtualLink, timing: VirtualLink['timing']): void {
-    link.procedure(2, INSTANT, () => {
+  #changeTiming(link: VirtualLink, timing: LinkTiming, exchanges = 2): void {
+    link.procedure(exchanges, INSTANT, () => {
       link.retime(timing);
       for (const end of [link.central, link.peripheral]) {
         const parameters = Buffer.alloc(9);
@@ -714,7 +718,7 @@ export class VirtualController {
 }
 
 /** Interval, latency and supervision timeout where LE Connection Update and the answer to a request have them (7.8.18, 7.8.31). */
-function readTiming(p: Buffer): VirtualLink['timing'] {
+function readTiming(p: Buffer): LinkTiming {
   return {
     intervalUs: p.readUInt16LE(4) * 1250,
     latency: p.readUInt16LE(6),

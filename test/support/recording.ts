@@ -8,6 +8,32 @@ export function hasRecording(name: string): boolean {
   return existsSync(join(FOLDER, `${name}.btsnoop`));
 }
 
+/** A packet that crossed HCI, its H4 type octet first. */
+export interface RecordedPacket {
+  readonly fromHost: boolean;
+  /** Since the first packet. */
+  readonly timeMs: number;
+  readonly packet: Buffer;
+}
+
+/**
+ * The packets of a recording. Written for tests and from the format alone (btsnoop: RFC 1761 with datalink 1002, H4), so that it shares no
+ * fault with the product's reader.
+ */
+export function recordedPackets(name: string): RecordedPacket[] {
+  const file = readFileSync(join(FOLDER, `${name}.btsnoop`));
+  const packets: RecordedPacket[] = [];
+  const firstUs = file.length >= 40 ? file.readBigUInt64BE(32) : 0n;
+  for (let at = 16; at + 24 <= file.length; ) {
+    const length = file.readUInt32BE(at + 4);
+    const fromHost = (file.readUInt32BE(at + 8) & 1) === 0;
+    const timeMs = Number(file.readBigUInt64BE(at + 16) - firstUs) / 1000;
+    packets.push({ fromHost, timeMs, packet: file.subarray(at + 24, at + 24 + length) });
+    at += 24 + length;
+  }
+  return packets;
+}
+
 /** A PDU of L2CAP that crossed the air, as the central saw it. */
 export interface RecordedPdu {
   readonly fromCentral: boolean;
@@ -19,21 +45,13 @@ export interface RecordedPdu {
   readonly payload: Buffer;
 }
 
-/**
- * The L2CAP PDUs of a recording, put together from its ACL packets. Written for tests and from the formats alone (btsnoop: RFC 1761 with
- * datalink 1002, H4; Core 5.4, Vol 4 Part E, 5.4.2), so that it shares no fault with the product's reader.
- */
+/** The L2CAP PDUs of a recording, put together from its ACL packets (Core 5.4, Vol 4 Part E, 5.4.2). */
 export function recordedPdus(name: string): RecordedPdu[] {
-  const file = readFileSync(join(FOLDER, `${name}.btsnoop`));
   const pdus: RecordedPdu[] = [];
   const gathering = new Map<string, Buffer>();
   const links = new Map<number, { link: number; peer: string }>();
   let linkCount = 0;
-  for (let at = 16; at + 24 <= file.length; ) {
-    const length = file.readUInt32BE(at + 4);
-    const fromCentral = (file.readUInt32BE(at + 8) & 1) === 0;
-    const packet = file.subarray(at + 24, at + 24 + length);
-    at += 24 + length;
+  for (const { fromHost: fromCentral, packet } of recordedPackets(name)) {
     const connected = packet[0] === 4 && packet[1] === 0x3e && packet[3] === 0x01 && packet[4] === 0;
     if (connected) {
       const peer = Buffer.from(packet.subarray(9, 15)).reverse().toString('hex');
