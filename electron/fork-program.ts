@@ -1,5 +1,5 @@
 import type { UtilityProcess } from 'electron';
-import type { ForkProgram } from '../src/host/fork.ts';
+import { type ForkProgram, MOST_COMPLAINT } from '../src/host/fork.ts';
 
 /** What is needed of Electron to start a process of its own. */
 export interface UtilityFork {
@@ -19,7 +19,7 @@ export function forkOnElectron(utilityProcess: UtilityFork, cliPath: string): Fo
     });
     let complaint = '';
     child.stderr?.on('data', (chunk: Buffer) => {
-      complaint += chunk.toString('utf8');
+      complaint = (complaint + chunk.toString('utf8')).slice(-MOST_COMPLAINT);
     });
     return {
       onMessage: (handler) => void child.on('message', handler),

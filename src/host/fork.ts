@@ -1,5 +1,8 @@
 import { fork } from 'node:child_process';
 
+/** Characters of a process's complaints that are kept. */
+export const MOST_COMPLAINT = 8192;
+
 /** A process of this program's own, as the one that started it sees it. */
 export interface ProgramProcess {
   /** Hears what it says. Messages are structured clones, in order. */
@@ -26,7 +29,8 @@ export function forkOnNode(cliPath: string): ForkProgram {
     });
     let complaint = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      complaint += text;
+      // What matters is what it said last; one that warns for months must not fill the station's memory.
+      complaint = (complaint + text).slice(-MOST_COMPLAINT);
     });
     // What is sent to a process that has just ended goes nowhere: its end is told by `ended`.
     child.on('error', () => undefined);

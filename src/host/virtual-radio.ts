@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { StationError } from '../contract/errors.ts';
 import type { TrayFile } from '../contract/tray-file.ts';
+import { Lifetime } from '../radio/lifetime.ts';
 import type { ForkProgram } from './fork.ts';
 
 /** A virtual tray in a process of its own, and the socket at which it offers controllers. */
@@ -28,6 +29,10 @@ export async function startVirtualTray(
   await writeFile(trayPath, stringify(tray));
   const logs = options.deviceLogs ? ['--device-logs', options.deviceLogs] : [];
   const child = options.fork(['virtual-tray', '--tray', trayPath, '--listen', `h4:unix:${path}`, ...logs]);
+  const life = new Lifetime();
+  void child.ended.then((complaint) =>
+    life.end(new StationError('RADIO_UNREACHABLE', `the virtual tray: ${complaint}`)),
+  );
   const heard = new Set<(message: unknown) => void>();
   child.onMessage((message) => {
     for (const hear of heard) hear(message);
@@ -48,7 +53,8 @@ export async function startVirtualTray(
     async nextTray() {
       const changed = says('next-tray');
       child.send('next-tray');
-      await Promise.race([changed, child.ended]);
+      // One that has ended brings nothing more; that its radios are gone is told by them.
+      await life.during(changed).catch(() => undefined);
     },
     async stop() {
       child.release();

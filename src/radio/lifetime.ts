@@ -13,11 +13,6 @@ export class Lifetime {
     return this.#over;
   }
 
-  /** How many wait for something during it. */
-  get waiting(): number {
-    return this.#waiting.size;
-  }
-
   /** It is over: whoever waits is told the reason. Only the first reason counts. */
   end(reason: StationError): void {
     if (this.#over) return;

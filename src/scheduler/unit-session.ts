@@ -152,6 +152,19 @@ export class UnitSession {
    */
   async run(blamed: (code: ErrorCode) => boolean, lastTry: boolean): Promise<AttemptResult> {
     const ended = await this.#attempt();
+    try {
+      return await this.#finish(ended, blamed, lastTry);
+    } finally {
+      for (const { link } of this.#stories) link.evidence?.release();
+    }
+  }
+
+  /** Commits what the attempt came to. @throws StationError when it cannot be recorded */
+  async #finish(
+    ended: Omit<AttemptResult, 'quarantined'>,
+    blamed: (code: ErrorCode) => boolean,
+    lastTry: boolean,
+  ): Promise<AttemptResult> {
     const quarantined = ended.code !== null && (lastTry || !ended.retryable) && blamed(ended.code);
     const result = { ...ended, quarantined };
     // Left open, the attempt is closed as interrupted at the next start: an outcome with gaps in its record is none.
@@ -274,11 +287,7 @@ export class UnitSession {
     const wrong = outcome === 'fail' || outcome === 'error' || this.#anomalies.length > 0;
     const wanted = capture === 'always' || (capture === 'on-anomaly' && wrong);
     return Promise.all(
-      this.#stories.map(async ({ link }) => {
-        const content = wanted ? ((await link.evidence?.content()) ?? null) : null;
-        link.evidence?.release();
-        return content;
-      }),
+      this.#stories.map(async ({ link }) => (wanted ? ((await link.evidence?.content()) ?? null) : null)),
     );
   }
 

@@ -40,7 +40,7 @@ export interface Mischief {
   readonly always: boolean;
 }
 
-/** The peer that accepts connections, and the one that advertises but does not. */
+/** The peer that accepts connections, `D1`, and the one that advertises but does not, `D2`. */
 export const PEER = 'c0:00:00:00:00:01';
 export const DEAF_PEER = 'c0:00:00:00:00:02';
 /** A characteristic of the peer: Serial Number String in Device Information. */
@@ -71,6 +71,8 @@ export class ScriptedController implements HciTransport {
   /** Connections are told by LE Enhanced Connection Complete, as a controller with privacy does it. */
   enhanced = false;
   closes = 0;
+  /** So many connections more end at once by 0x3e, in place of a Connection Complete or right behind it. */
+  failsToConnect: { times: number; readonly after: boolean } = { times: 0, after: false };
   /** What the peer answers to an ATT request in place of what it would; null: what it would. */
   att: (request: Buffer) => number[] | null = () => null;
   /** What the wire makes of a packet on its way to the host. */
@@ -202,7 +204,7 @@ export class ScriptedController implements HciTransport {
       case 0x200d: // LE Create Connection
         status();
         this.#connecting = true;
-        if (Buffer.from(addressOctets(PEER)).equals(parameters.subarray(6, 12))) this.#connect(0, PEER);
+        if (Buffer.from(addressOctets(PEER)).equals(parameters.subarray(6, 12))) this.#accept();
         return;
       case 0x200e: // LE Create Connection Cancel
         if (!this.#connecting) return this.event(0x0e, credits, 0x0e, 0x20, 0x0c);
@@ -233,12 +235,19 @@ export class ScriptedController implements HciTransport {
     this.#clock.after(ADVERTISE_EVERY_MS, () => {
       if (!this.#scanning || this.#closed) return;
       for (const address of [PEER, DEAF_PEER]) {
-        const name = [3, 0x09, 0x44, 0x31];
+        // Its name, and that it has Device Information.
+        const name = [3, 0x09, 0x44, address === PEER ? 0x31 : 0x32, 3, 0x03, 0x0a, 0x18];
         this.event(0x3e, 0x02, 1, 0, 1, ...addressOctets(address), name.length, ...name, 0xc4);
         this.event(0x3e, 0x02, 1, 4, 1, ...addressOctets(address), 0, 0xc4);
       }
       this.#advertise();
     });
+  }
+
+  #accept(): void {
+    const fails = this.failsToConnect.times-- > 0;
+    this.#connect(fails && !this.failsToConnect.after ? 0x3e : 0, PEER);
+    if (fails) this.#disconnect(0x3e);
   }
 
   #connect(status: number, address: string): void {

@@ -1,7 +1,7 @@
 /**
  * Event masks (Core 5.4, Vol 4 Part E, 7.3.1, 7.3.69 and 7.8.1): which bit lets an event through. An event that nobody takes must not come:
  * a controller that may send LE Enhanced Connection Complete sends it in place of the one that is awaited. Bits as in Zephyr's
- * `hci_types.h` (BT_EVT_MASK_…, BT_EVT_MASK_LE_…) and in noble's and BlueZ's own masks.
+ * `hci_types.h` (BT_EVT_MASK_…, BT_EVT_MASK_LE_…) and in Wireshark's dissector (bthci_cmd.evt_mask_…, bthci_cmd.le_event_mask).
  */
 
 /** Command Complete, Command Status and Number Of Completed Packets come whatever the mask says: their bits are reserved. */
