@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { FirmwareLabel } from './board.ts';
 import type { Attachment, ComparisonPage } from './comparison.ts';
+import type { LearntProduct } from './learnt.ts';
 import {
   type AttemptDetail,
   type AttemptRow,
@@ -248,6 +249,8 @@ export const commands = {
   'release-firmware': answers<null>().to('engineer', z.strictObject({ sha256 })),
   'withdraw-firmware': answers<null>().to('engineer', z.strictObject({ sha256, reason })),
   'library-profiles': answers<readonly LibraryProfile[]>().to('engineer', nothing),
+  /** What units taught of a product. */
+  learnt: answers<readonly LearntProduct[]>().to('engineer', z.strictObject({ product: name })),
   'add-profile': answers<{ sha256: string }>().to('engineer', z.strictObject({ yaml })),
   'release-profile': answers<null>().to('engineer', z.strictObject({ sha256 })),
   'withdraw-profile': answers<null>().to('engineer', z.strictObject({ sha256, reason })),

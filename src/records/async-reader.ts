@@ -4,7 +4,7 @@ import { type ErrorCode, StationError } from '../contract/errors.ts';
 import type { RecordReader } from './record-reader.ts';
 
 /** What can be asked of the thread that reads. */
-export type ReadMethod = 'list' | 'show' | 'frameRows' | 'throughput' | 'statistics';
+export type ReadMethod = 'list' | 'show' | 'frameRows' | 'throughput' | 'statistics' | 'learnt';
 
 /** A question to the thread that reads. */
 export interface ReadRequest {

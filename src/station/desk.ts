@@ -193,6 +193,7 @@ export class Desk {
       'release-firmware': ({ sha256 }, actor) => nothing(library.releaseFirmware(actor, sha256)),
       'withdraw-firmware': ({ sha256, reason }, actor) => nothing(library.withdrawFirmware(actor, sha256, reason)),
       'library-profiles': () => library.profiles(),
+      learnt: ({ product }) => reader.ask('learnt', product),
       'add-profile': ({ yaml }, actor) => ({ sha256: library.addProfile(actor, yaml) }),
       'release-profile': ({ sha256 }, actor) => nothing(library.releaseProfile(actor, sha256)),
       'withdraw-profile': ({ sha256, reason }, actor) => nothing(library.withdrawProfile(actor, sha256, reason)),

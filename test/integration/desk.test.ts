@@ -306,6 +306,20 @@ describe('the tray', () => {
     await expect(client.ask('take-off', { slot: 'Z9' })).rejects.toEqual(refused('SLOT_UNKNOWN'));
   });
 
+  test('shows engineers what its units taught of the product, and nobody else', async () => {
+    station = await openTestStation({ units: 1, device: { bootMs: 500, smp: { reassembly: 'rc-9' } } });
+    const window = await signedIn('Emil', '2222');
+    await window.client.ask('load-work-order', { code: 'WO-1001' });
+    await window.client.ask('scan', { code: 'SN0001' });
+    const ended = phase(station, 'ended');
+    await window.client.ask('start', {});
+    await ended;
+    const { product } = (await window.client.ask('attempt', { id: 'SN0001' })) as CommandAnswer<'attempt'>;
+    const learnt = await window.client.ask('learnt', { product });
+    expect(learnt).toMatchObject([{ units: 1, facts: { frames: 'one-write' } }]);
+    await expect(as('Olga', 'learnt', { product })).rejects.toEqual(refused('ROLE_INSUFFICIENT'));
+  });
+
   test('without any scan lists units by serial and claims no position', async () => {
     station = await openTestStation({ units: 2 });
     await as('Emil', 'set-limits', { ...(await as('Emil', 'limits', {})), findTimeoutS: 5 });

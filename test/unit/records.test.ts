@@ -46,7 +46,62 @@ async function openJob(writer: RecordWriter): Promise<JobWriter> {
 const openAttempt = (job: JobWriter, serial = 'SN1'): AttemptWriter =>
   job.openAttempt({ serial, slot: 'A1', number: 1, repeats: null, address: 'c0:00:00:00:00:01' });
 
+describe('what units taught of a product', () => {
+  const of = (product = 'test') => {
+    const reader = new RecordReader(directory);
+    const learnt = reader.learnt(product);
+    reader.close();
+    return learnt;
+  };
+
+  test('is there after a restart, by firmware, and is nobody else’s', () => {
+    const first = new RecordWriter(directory, systemClock);
+    first.lessons.learn('test', '1.0.0 aabbccdd', { frames: 'one-write', window: 3 });
+    first.close();
+    const writer = new RecordWriter(directory, systemClock);
+    expect(writer.lessons.learnt('test', '1.0.0 aabbccdd')).toEqual({
+      frames: 'one-write',
+      longestFrame: null,
+      window: 3,
+      eraseMs: null,
+      restartMs: null,
+    });
+    expect(writer.lessons.learnt('test', '2.0.0 00112233')).toMatchObject({ frames: null, window: null });
+    expect(writer.lessons.learnt('other', '1.0.0 aabbccdd')).toMatchObject({ frames: null, window: null });
+    writer.close();
+    expect(of()).toMatchObject([{ running: '1.0.0 aabbccdd', units: 1, facts: { frames: 'one-write', window: 3 } }]);
+    expect(of('other')).toEqual([]);
+  });
+
+  test('is forgotten when it proves wrong, and one odd time does not set a time', () => {
+    const writer = new RecordWriter(directory, systemClock);
+    writer.lessons.learn('test', 'x', { frames: 'joined', eraseMs: 1000 });
+    writer.lessons.learn('test', 'x', { frames: null, eraseMs: 11_000 });
+    const { frames, eraseMs } = writer.lessons.learnt('test', 'x');
+    writer.close();
+    expect(frames).toBeNull();
+    expect(eraseMs).toBe(4000);
+    expect(of()).toMatchObject([{ units: 2 }]);
+  });
+});
+
 describe('an attempt', () => {
+  test('keeps its remarks, in order, and takes none when it is finished', async () => {
+    const writer = new RecordWriter(directory, systemClock);
+    const attempt = openAttempt(await openJob(writer));
+    attempt.remark({ code: 'SERVER_JOINS_NOTHING' });
+    attempt.remark({ code: 'BYTES_NOT_SENT', values: { image: 0, bytes: 5 } });
+    attempt.finish(end, null);
+    expect(() => attempt.remark({ code: 'SERVER_JOINS_NOTHING' })).toThrow(/finished/);
+    writer.close();
+    const reader = new RecordReader(directory);
+    expect(reader.show('SN1').remarks).toEqual([
+      { code: 'SERVER_JOINS_NOTHING', atMs: expect.any(Number) },
+      { code: 'BYTES_NOT_SENT', values: { image: 0, bytes: 5 }, atMs: expect.any(Number) },
+    ]);
+    reader.close();
+  });
+
   test('that is finished cannot be changed, deleted or added to by anybody', async () => {
     const writer = new RecordWriter(directory, systemClock);
     const attempt = openAttempt(await openJob(writer));
