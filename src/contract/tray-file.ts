@@ -317,8 +317,9 @@ const answer = z.strictObject({
   times: z.int().min(1).optional(),
 });
 
-/** What breaks in a controller, once, so long after its host's first command. */
+/** What breaks in a controller, once, so long after its host's first command; in the n-th radio's (from 1) or in each. */
 const controllerFault = z.strictObject({
+  radio: z.int().min(1).optional(),
   atMs: z.number().min(0),
   do: z.enum([
     'hardware-error', // says so, and goes on

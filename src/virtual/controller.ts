@@ -172,8 +172,14 @@ export class VirtualController {
   }
 
   #scheduleFaults(): void {
-    for (const { atMs, do: what } of this.#description.faults) {
+    const { faults } = this.#description;
+    for (const fault of [...faults]) {
+      const { atMs, do: what } = fault;
       this.#ether.at(this.#ether.now + atMs * 1000, () => {
+        const at = faults.indexOf(fault);
+        if (at < 0 || !this.#ether.controllers.has(this)) return;
+        // What has happened does not happen again when the adapter is opened anew.
+        faults.splice(at, 1);
         if (what === 'stuck') this.#isStuck = true;
         else if (what === 'garbage') this.#toHost.send(Buffer.of(0x7f, 0xff, 0xff, 0xff));
         else if (what === 'hardware-error') this.#event(EVENT_CODE.hardwareError, Buffer.of(0x01));

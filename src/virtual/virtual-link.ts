@@ -36,10 +36,18 @@ interface Procedure {
 const LAST_CHANCES = 6;
 
 /**
- * One connection between two virtual controllers, as Zephyr's link layer runs it (`lll_conn.c`): whole PDU exchanges from the anchor on. The
- * event goes on while a side says "more data", which it does when another packet is queued behind the one that goes on the air; it ends
- * when neither does, when somebody else's time begins (`RadioTime`), or at its own next anchor. The central's packet is acknowledged by
- * the answer within the exchange; the peripheral's by the central's next PDU, which may be that of the next event.
+ * One connection between two virtual controllers, as Zephyr's link layer runs it (`lll_conn.c`: `lll_conn_isr_rx`, `lll_conn_pdu_tx_prep`;
+ * Core 5.4, Vol 6 Part B, 4.5.6): whole PDU exchanges from the anchor on. The event goes on while a side says "more data", which it does
+ * when another packet is queued behind the one that goes on the air; it ends when neither does, when somebody else's time begins
+ * (`RadioTime`), or at its own next anchor.
+ *
+ * A central's packet is acknowledged by the answer within the exchange, and reported at once: in the recordings of Zephyr's controller each
+ * of 5,683 packets has an event of its own, 1.39 ms after the one before in the same connection event, and of 1,309 events that began
+ * with up to three packets in the controller 99 in 100 ended with none left. A peripheral's packet is acknowledged by the central's
+ * next PDU: the last one of an event is reported at the next.
+ *
+ * That an event stops at its own next anchor is told by what floods one link: 7, 10, 21 and 35 packets of 1,392 µs fit 10, 15, 30 and 50 ms,
+ * which are the 171, 163, 171 and 171 kB/s that were measured.
  */
 export class VirtualLink {
   readonly central: LinkEnd;

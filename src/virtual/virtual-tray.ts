@@ -4,7 +4,12 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../clock.ts';
 import { StationError } from '../contract/errors.ts';
-import { type DeviceDescription, type TrayFile, trayDevices } from '../contract/tray-file.ts';
+import {
+  type ControllerDescription,
+  type DeviceDescription,
+  type TrayFile,
+  trayDevices,
+} from '../contract/tray-file.ts';
 import type { VirtualController } from './controller.ts';
 import { Ether, RealTime } from './ether.ts';
 import { Faults } from './faults.ts';
@@ -41,12 +46,16 @@ export async function listenVirtualTray(tray: TrayFile, path: string, deviceLogs
     for (const host of hosts) host.flush();
   };
   const taken = new Set<number>();
+  /** The controllers that are given out, place by place, with the faults that are still to come. */
+  const descriptions = new Map<number, ControllerDescription>();
   const server = createServer((socket) => {
     // As an adapter that is plugged in again: the same address.
     let place = 0;
     while (taken.has(place)) place++;
     taken.add(place);
-    const controller = ether.createController(`06:00:00:00:00:${hex(place & 0xff)}`, tray.controller);
+    const description = descriptions.get(place) ?? radioController(tray.controller, place + 1);
+    descriptions.set(place, description);
+    const controller = ether.createController(`06:00:00:00:00:${hex(place & 0xff)}`, description);
     const host = new ExternalHost(socket, controller, time, () => {
       hosts.delete(host);
       taken.delete(place);
@@ -195,6 +204,11 @@ class ExternalHost {
   close(): void {
     this.#socket.destroy();
   }
+}
+
+/** The n-th radio's controller: its own faults, and a list of them that can be used up. */
+function radioController(description: ControllerDescription, nth: number): ControllerDescription {
+  return { ...description, faults: description.faults.filter(({ radio = nth }) => radio === nth) };
 }
 
 function controllerRadio(controller: VirtualController): DeviceRadio {
