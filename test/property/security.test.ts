@@ -142,6 +142,8 @@ describe('the HCI host', () => {
             lost: () => undefined,
           },
         );
+        // A controller that reports a hardware error is relied upon no more.
+        fc.pre(!packets.some((each) => each[0] === 4 && each[1] === 0x10));
         const seen: Buffer[] = [];
         host.socket.start((packet) => seen.push(packet));
         deliver(connected);
