@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { openNobleRadio } from '../../src/radio/noble/noble-radio.ts';
 import { exerciseRadio } from '../support/exercise-radio.ts';
 import { type Mischief, misdeeds, ScriptedController } from '../support/scripted-controller.ts';
 import { SteppedClock } from '../support/stepped-clock.ts';
@@ -55,6 +56,16 @@ describe('a controller that does as it is told', () => {
       '2022', // LE Set Data Length
       '2032', // LE Set PHY
     ]);
+  });
+});
+
+describe('a controller that goes away', () => {
+  test('while it is being opened is refused with what went wrong', async () => {
+    const clock = new SteppedClock();
+    const controller = new ScriptedController(clock, { opcode: 0x1009, misdeed: 'out-of-step', always: true });
+    expect(await clock.settled(openNobleRadio('scripted', controller, clock), 10_000)).toMatchObject({
+      reason: { code: 'RADIO_LOST', detail: 'H4 stream out of step' },
+    });
   });
 });
 

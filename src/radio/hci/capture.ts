@@ -186,10 +186,17 @@ function isAdvertisement(packet: Buffer): boolean {
   );
 }
 
-/** Commands whose parameters do not begin with a connection handle. */
+/** Groups of commands whose parameters begin with a connection handle, and those of the LE group, as far as they are sent. */
 const OGF_LINK_CONTROL = 0x01;
 const OGF_STATUS = 0x05;
-const LE_WITH_HANDLE = new Set([0x2013, 0x2016, 0x2019, 0x201a, 0x201b, 0x2020, 0x2021, 0x2022, 0x2030, 0x2032]);
+const LE_WITH_HANDLE: ReadonlySet<number> = new Set([
+  OPCODE.LE_CONNECTION_UPDATE,
+  OPCODE.LE_ENABLE_ENCRYPTION,
+  OPCODE.LE_REMOTE_PARAMETER_REQUEST_REPLY,
+  OPCODE.LE_REMOTE_PARAMETER_REQUEST_NEGATIVE_REPLY,
+  OPCODE.LE_SET_DATA_LENGTH,
+  OPCODE.LE_SET_PHY,
+]);
 
 function isEvent(packet: Buffer, code: number): boolean {
   return packet[0] === HCI_EVENT && packet[1] === code;
@@ -247,10 +254,8 @@ function leHandleOffset(subevent: number | undefined): number | null {
     case LE_EVENT.CONNECTION_COMPLETE:
     case LE_EVENT.ENHANCED_CONNECTION_COMPLETE:
     case LE_EVENT.CONNECTION_UPDATE_COMPLETE:
-    case LE_EVENT.READ_REMOTE_FEATURES_COMPLETE:
     case LE_EVENT.PHY_UPDATE_COMPLETE:
       return 5;
-    case LE_EVENT.LONG_TERM_KEY_REQUEST:
     case LE_EVENT.REMOTE_PARAMETER_REQUEST:
     case LE_EVENT.DATA_LENGTH_CHANGE:
       return 4;

@@ -49,8 +49,6 @@ const NO_RSSI = 127;
  * peer may have made as long as it likes. Patience is ours.
  */
 const DISCONNECT_TIMEOUT_MS = 5000;
-/** Reason of a Disconnect command: the user ended it (Vol 1 Part F, 2.19). */
-const USER_TERMINATED = 0x13;
 /** Largest payload of a link-layer PDU, and how long it takes at most uncoded (Vol 6 Part B, 4.5.10). */
 const MAX_DATA_OCTETS = 251;
 const MAX_DATA_US = 2120;
@@ -339,7 +337,7 @@ export class HciHost {
     if (!link) return;
     link.stopWaiting();
     link.stopWaiting = this.#clock.after(DISCONNECT_TIMEOUT_MS, () => this.#endLink(handle, STATUS.CONNECTION_TIMEOUT));
-    const parameters = Buffer.of(handle & 0xff, handle >> 8, USER_TERMINATED);
+    const parameters = Buffer.of(handle & 0xff, handle >> 8, STATUS.REMOTE_USER_TERMINATED);
     this.#ask(hciCommand(OPCODE.DISCONNECT, parameters)).then((returned) => {
       if (returned[0] === STATUS.UNKNOWN_CONNECTION) this.#endLink(handle, STATUS.UNKNOWN_CONNECTION);
     }, unlessStation);
@@ -463,8 +461,9 @@ export class HciHost {
   #fail(reason: string): void {
     if (this.#over) return;
     this.#over = true;
-    this.#events.lost(reason);
+    // First the commands that wait: whoever hears of the loss ends them otherwise, and they would not say why.
     this.#commands.end(new StationError('RADIO_LOST', reason, { retryable: true }));
+    this.#events.lost(reason);
     // Nothing that still waits for a buffer will ever leave.
     for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
   }

@@ -42,14 +42,12 @@ const SCAN_WINDOW_LINK_INTERVALS = 2;
 const MOST_SCAN_INTERVAL_MS = 10_240;
 /** A connection attempt is for a device that was just heard: half of the air finds it soonest for what it costs. */
 const CONNECT_SHARE = 0.5;
-/** Reason codes of a link that one side ended on purpose (Vol 1 Part F). */
-const LOCAL_HOST_TERMINATED = 0x16;
 
 /** The link is encrypted when the device wants it, and nothing is kept of it. */
 const ONLY_WHEN_WANTED: SecurityPolicy = { required: false, bonds: null, pairAgain: true };
 
 /** Connection Limit Exceeded, and rejected for limited resources (Vol 1 Part F). */
-const NO_ROOM = new Set([0x09, 0x0d]);
+const NO_ROOM: ReadonlySet<number> = new Set([STATUS.CONNECTION_LIMIT_EXCEEDED, STATUS.LIMITED_RESOURCES]);
 
 /** noble knows its transports by number only. */
 let nextDeviceId = 1000;
@@ -254,7 +252,7 @@ class NobleRadio implements Radio {
     if (!link) return;
     this.#links.delete(handle);
     this.#steerScan();
-    const closed = reason === LOCAL_HOST_TERMINATED;
+    const closed = reason === STATUS.LOCAL_HOST_TERMINATED;
     const detail = `HCI reason 0x${reason.toString(16).padStart(2, '0')}`;
     link.end(new StationError(closed ? 'LINK_CLOSED' : 'LINK_LOST', detail, { retryable: !closed }));
   }

@@ -1,13 +1,12 @@
 import type { Clock } from '../../clock.ts';
 import { StationError } from '../../contract/errors.ts';
 import type { LinkSecurity } from '../../contract/records.ts';
+import { STATUS } from '../hci/packets.ts';
 import type { Bond, SecurityPolicy } from '../radio.ts';
 import { type EncryptionKey, PairingChannel, type PairingParties, pair, receiveKeys } from './pairing.ts';
 import { PAIRING, PAIRING_FAILURE } from './pairing-codec.ts';
 import { pairingAddress, resolves } from './toolbox.ts';
 
-/** Encryption Change: the peer has no key any more (Vol 1 Part F, 2.6). */
-const KEY_MISSING = 0x06;
 const ENCRYPTION_TIMEOUT_MS = 40_000;
 
 /** Whether the bond is with the device of this address: its identity address, or, if it is a random one, one that the bond's key resolves. */
@@ -80,7 +79,7 @@ export class LinkSecurityManager {
       // What has to be encrypted is not sent in the clear for a moment.
       if (this.#policy.required) this.#link.disconnect();
     }
-    this.#onEncryption?.resolve(status === 0 && !enabled ? KEY_MISSING : status);
+    this.#onEncryption?.resolve(status === 0 && !enabled ? STATUS.KEY_MISSING : status);
     this.#onEncryption = null;
   }
 
@@ -120,7 +119,7 @@ export class LinkSecurityManager {
         this.#reached({ pairing: secureConnections ? 'secure-connections' : 'legacy', keyBits, bonded: true });
         return;
       }
-      if (status !== KEY_MISSING) throw encryptionFailed(status);
+      if (status !== STATUS.KEY_MISSING) throw encryptionFailed(status);
       this.#policy.bonds?.forget(bond);
       this.#state = { ...this.#state, keyLost: true };
       if (!this.#policy.pairAgain) throw new StationError('BOND_LOST', bond.identityAddress);
