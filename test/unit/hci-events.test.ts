@@ -210,3 +210,31 @@ describe('a link that its controller does not end', () => {
     await clock.resolved(radio.stop(), 10_000);
   });
 });
+
+describe('a controller that refuses to scan', () => {
+  test('is asked again while it carries links, and lost only when it has none', async () => {
+    const { clock, controller, radio } = await open();
+    const link = await clock.resolved(radio.connect(PEER, options), 5000);
+    // Command Disallowed in place of success.
+    controller.disturb = (packet) => [packet.toString('hex') === '040e04010c2000' ? hex('040e04010c200c') : packet];
+    let lost: string | null = null;
+    void radio.ended.then((reason) => {
+      lost = reason?.detail ?? 'stopped';
+    });
+    const stop = radio.scan(() => undefined);
+    const asked = () =>
+      controller.commands().filter(([opcode, parameters]) => opcode === 0x200c && parameters.startsWith('01')).length;
+    const before = asked();
+    for (const untilMs = clock.now() + 8000; clock.now() < untilMs; clock.step()) {
+      expect(await clock.resolved(link.rssi(), 1000)).toBe(-56);
+    }
+    expect(lost).toBeNull();
+    expect(asked() - before).toBeGreaterThan(5);
+    await clock.resolved(link.disconnect(), 6000);
+    expect(await clock.resolved(radio.ended, 20_000)).toMatchObject({
+      code: 'RADIO_LOST',
+      detail: 'does not scan: status 0x0c',
+    });
+    stop();
+  });
+});

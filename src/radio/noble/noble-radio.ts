@@ -300,8 +300,12 @@ class NobleRadio implements Radio {
 
   #scanAnswered(status: number | null): void {
     if (this.#life.over) return;
-    this.#scanRefusals = status === STATUS.SUCCESS ? 0 : this.#scanRefusals + 1;
-    if (this.#scanRefusals === 0) return;
+    if (status === STATUS.SUCCESS) {
+      this.#scanRefusals = 0;
+      return;
+    }
+    // Some controllers cannot scan beside a link: what they carry goes on, and they are asked again.
+    if (this.#links.size === 0) this.#scanRefusals += 1;
     const said = status === null ? 'no answer' : `status 0x${status.toString(16).padStart(2, '0')}`;
     if (this.#scanRefusals >= SCAN_REFUSALS) return this.#lose(`does not scan: ${said}`);
     const cancel = this.#clock.after(SCAN_AGAIN_MS, () => {
