@@ -331,13 +331,16 @@ const controllerFault = z.strictObject({
 
 /**
  * The controller of each radio. Its defaults are those of Zephyr's own controller, as recorded. What can be chosen:
- * `aclBuffers` host buffers of 251 octets; `links` that it carries at a time; `slotUs`, the air that each link's event has for itself, and by
- * which the anchors of its links are apart; `crowded`, what becomes of a link for whose slot there is no room in the interval: it shares
- * somebody's air, or is never established (0x3e); `completed`, whether each packet is reported by an event of its own or those of a
- * connection event together; `enhancedConnectionComplete`, sent in place of Connection Complete when the host's mask lets it through;
- * `connectsWhileScanning`; `latencyMs` each way between host and controller, and `wireBytesPerSecond` (a UART of 1 Mbaud: 96000);
- * `failsConnects`, so many connections that fail with 0x3e, by a status or by a disconnection; `ownParameters`, the controller applies what
- * a peripheral asks for, whatever its host says; `answers` and `faults`.
+ * - `aclBuffers` host buffers of 251 octets, and `links` that it carries at a time;
+ * - `slotUs`, the air that each link's event has for itself, and by which the anchors of its links are apart: a PDU of 251 octets each way on
+ *   1M and what it takes to begin (`ull_central.c`); `crowded`, what becomes of a link for whose slot there is no room in the interval: it
+ *   shares somebody's air, or is never established (0x3e);
+ * - `completed`, whether each packet is reported by an event of its own or those of a connection event together;
+ * - `enhancedConnectionComplete`, sent in place of Connection Complete when the host's mask lets it through;
+ * - `connectsWhileScanning`, where Zephyr's refuses (0x0c);
+ * - `latencyMs` each way between host and controller, and `wireBytesPerSecond` (a UART of 1 Mbaud: 96000);
+ * - `failsConnects`, so many connections that fail with 0x3e, by a status or by a disconnection;
+ * - `ownParameters`, the controller applies what a peripheral asks for, whatever its host says; `answers` and `faults`.
  */
 const controller = z.strictObject({
   aclBuffers: z.int().min(2).max(64).default(7),

@@ -4,6 +4,9 @@ import type { VirtualLink } from './virtual-link.ts';
 /** Moments that are so near are the same one: they were worked out in different ways. */
 const ROUNDING_US = 1;
 
+/** Between two windows without a pause (Zephyr's `EVENT_OVERHEAD_XTAL_US`). */
+const PREPARE_US = 1500;
+
 /** Scanning or initiating: a window of each interval, in microseconds. */
 interface Listening {
   readonly intervalUs: number;
@@ -22,7 +25,8 @@ type Listener = 'scanner' | 'initiator';
  * link's event reserves its slot from the anchor on, each window of scanner or initiator its length. What is due while somebody else's
  * reservation lasts is dropped. What is due and would reach into the time of another, who was served longer ago, is dropped as well: so
  * nobody starves, but a window of 40 in 60 ms goes before the events of a link of 10 ms. An event may last longer than its slot, until
- * anybody else's time begins (`lll.c`: `lll_is_abort_cb`). Listening without a pause reserves nothing and hears what the events leave.
+ * anybody else's time begins (`lll.c`: `lll_is_abort_cb`). Listening without a pause reserves its whole interval but for what it takes to
+ * prepare the next (`ull_scan.c`), and gives it up only to links that have had to wait longer.
  */
 export class RadioTime {
   readonly #ether: Ether;
@@ -59,15 +63,14 @@ export class RadioTime {
     const nextAt = this.#ether.now;
     const listening: Listening = {
       intervalUs,
-      windowUs,
+      windowUs: Math.min(windowUs, intervalUs - PREPARE_US),
       nextAt,
       servedAt: nextAt - intervalUs,
       openUntil: 0,
       cancel: () => undefined,
     };
     this.#listening.set(who, listening);
-    if (windowUs < intervalUs) this.#window(listening);
-    else listening.openUntil = Number.POSITIVE_INFINITY;
+    this.#window(listening);
   }
 
   stopListening(who: Listener): void {
@@ -117,8 +120,8 @@ export class RadioTime {
       const others = link.starves(now) ? Number.NEGATIVE_INFINITY : link.servedAt;
       if (link.nextAnchor < end && others < servedAt - ROUNDING_US) return false;
     }
-    for (const { nextAt, servedAt: others, intervalUs, windowUs } of this.#listening.values()) {
-      if (windowUs < intervalUs && nextAt < end && others < servedAt - ROUNDING_US) return false;
+    for (const { nextAt, servedAt: others } of this.#listening.values()) {
+      if (nextAt < end && others < servedAt - ROUNDING_US) return false;
     }
     return true;
   }
