@@ -79,6 +79,8 @@ export interface ControllerFacts {
   /** Packets of up to 251 octets. */
   readonly dataLength: boolean;
   readonly phy2M: boolean;
+  /** How long a packet takes to the controller and its answer back, together and at least, in milliseconds. */
+  readonly roundTripMs: number;
 }
 
 /** A unit in the air that is not placed. */

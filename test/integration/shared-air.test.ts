@@ -65,8 +65,9 @@ function shareOfAir({ links, latencyMs, jitterMs, stallMs = 0, oneDies = false }
   const scheduler = new AclScheduler(
     8,
     (packet) => toController(() => central.fromHost(packet)),
-    () => ({ intervalMs, slotPackets: (count) => Math.max(1, Math.floor((intervalMs * 1000) / count / 1408)) }),
+    () => ({ intervalMs, packetMs: 1.408 }),
     () => agenda.nowMs,
+    () => 2 * latencyMs,
   );
 
   const peers = Array.from({ length: links }, (_, i) => {

@@ -46,7 +46,7 @@ class Bench {
         this.held.get(packet[0]!)!.push(packet[1]!);
         this.most = Math.max(this.most, this.inController());
       },
-      () => ({ intervalMs: 50, slotPackets: (links) => Math.max(1, Math.floor(32 / links)) }),
+      () => ({ intervalMs: 50, packetMs: 1.4 }),
       () => this.nowMs,
     );
   }

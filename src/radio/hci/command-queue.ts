@@ -40,6 +40,9 @@ export class CommandQueue {
   #credits = 1;
   #silences = 0;
   #ended: StationError | null = null;
+  #sentMs = 0;
+  /** The shortest time in which a command has been answered: the way to the controller and back, in milliseconds; null before the first. */
+  shortestTripMs: number | null = null;
   #cancelTimer: (() => void) | null = null;
 
   /** `onSilent` is told, once, that the controller does not answer any more. */
@@ -68,6 +71,7 @@ export class CommandQueue {
     if (inFlight?.opcode === opcode && (!late || fits(inFlight, answer))) {
       known = true;
       this.#silences = 0;
+      this.shortestTripMs = Math.min(this.shortestTripMs ?? Number.POSITIVE_INFINITY, this.#clock.now() - this.#sentMs);
       this.#stopTimer();
       this.#inFlight = null;
       // A reset takes back whatever was said of credits.
@@ -108,6 +112,7 @@ export class CommandQueue {
     const patienceMs = command.opcode === OPCODE.RESET ? RESET_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
     this.#stopTimer();
     this.#cancelTimer = this.#clock.after(patienceMs, () => this.#giveUp(command));
+    this.#sentMs = this.#clock.now();
     this.#send(command.packet);
   }
 

@@ -170,7 +170,14 @@ export class HciHost {
   /** The controller's public address. */
   address = '';
   /** What the controller can. */
-  facts: ControllerFacts = { aclBuffers: 1, aclOctets: 27, encryption: false, dataLength: false, phy2M: false };
+  facts: ControllerFacts = {
+    aclBuffers: 1,
+    aclOctets: 27,
+    encryption: false,
+    dataLength: false,
+    phy2M: false,
+    roundTripMs: 0,
+  };
 
   constructor(transport: HciTransport, clock: Clock, events: HciHostEvents) {
     this.#transport = transport;
@@ -243,6 +250,7 @@ export class HciHost {
       encryption: has(FEATURE.ENCRYPTION),
       dataLength: has(FEATURE.DATA_LENGTH),
       phy2M: has(FEATURE.PHY_2M),
+      roundTripMs: this.#commands.shortestTripMs ?? 0,
     };
     this.#started = true;
   }
@@ -479,9 +487,10 @@ export class HciHost {
       (packet) => this.#transport.send(packet),
       (handle) => {
         const link = this.#links.get(handle);
-        return { intervalMs: link?.intervalMs ?? 30, slotPackets: (links) => slotPackets(link, links) };
+        return { intervalMs: link?.intervalMs ?? 30, packetMs: packetMs(link) };
       },
       () => this.#clock.now(),
+      () => this.#commands.shortestTripMs ?? 0,
     );
   }
 
@@ -759,14 +768,13 @@ function isWholeList(pdu: Buffer): boolean {
   return octets > 2 && pdu.length > 2 && (pdu.length - 2) % octets === 0;
 }
 
-/** Full packets that fit a link's equal share of the interval: the air time of one with its empty answer (Vol 6 Part B, 2.1). */
-function slotPackets(link: HciLink | undefined, links: number): number {
+/** How long the air takes for a full packet and its empty answer, in milliseconds (Vol 6 Part B, 2.1 and 4.1.1). */
+function packetMs(link: HciLink | undefined): number {
   if (!link) return 1;
   const usPerOctet = link.phy === '2M' ? 4 : link.phy === '1M' ? 8 : 64;
   const preambleOctets = link.phy === '2M' ? 2 : 1;
   const overheadOctets = 2 * (preambleOctets + 9);
-  const exchangeUs = (overheadOctets + link.dataLength) * usPerOctet + 2 * 150;
-  return Math.max(1, Math.floor((link.intervalMs * 1000) / links / exchangeUs));
+  return ((overheadOctets + link.dataLength) * usPerOctet + 2 * 150) / 1000;
 }
 
 /**
