@@ -110,7 +110,7 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  * - `upgrade.mode`: `test-and-confirm` boots the image on trial and confirms it after it has been read back, `confirm` makes it
  *   permanent before the reboot, `upload-only` leaves it in the second slot (STAGED).
  * - `upgrade.window`: SMP requests in flight; `auto` learns it from what the device takes.
- * - `upgrade.frames`: whether an SMP frame may be longer than one write; `auto` begins with frames of one write and tries longer ones.
+ * - `upgrade.frames`: whether an SMP frame may be longer than one write; `auto` tries longer ones and falls back where they are not taken.
  * - `upgrade.applicationImage`: the index of the image whose firmware answers; it must read back, and is activated last.
  * - `upgrade.unknownVersion`: what becomes of a unit whose running version cannot be read while downgrades are not allowed.
  * - `upgrade.leastBytesPerMinute`: an upload that gets on more slowly ends the attempt.
@@ -164,7 +164,7 @@ const productShape = z.strictObject({
       window: z.union([z.literal('auto'), z.int().min(1).max(16)]).default('auto'),
       allowDowngrade: z.boolean().default(false),
       swapTimeoutS: z.number().min(1).max(600).default(60),
-      frames: z.enum(['auto', 'one-write', 'joined']).default('auto'),
+      frames: z.enum(['auto', 'one-write']).default('auto'),
       applicationImage: imageIndex.default(0),
       unknownVersion: z.enum(['refuse', 'allow']).default('refuse'),
       leastBytesPerMinute: z.int().min(1).max(10_000_000).default(6000),

@@ -147,7 +147,10 @@ export class LibraryStore {
 
   #label(sha256: string, fileName: string): FirmwareLabel {
     const images = this.#port
-      .all('SELECT image, version, hash, size_bytes FROM firmware_image WHERE firmware = ? ORDER BY image', sha256)
+      .all(
+        'SELECT image, version, hash, size_bytes FROM firmware_image WHERE firmware = ? ORDER BY image, slot',
+        sha256,
+      )
       .map((row) => ({
         index: Number(row.image),
         version: String(row.version).replace(/\+0$/, ''),

@@ -308,4 +308,23 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (product, running, name)
   ) STRICT;
   `,
+  // A direct-XIP package has an image for each slot of one index.
+  `
+  ALTER TABLE firmware_image RENAME TO firmware_image_before;
+  CREATE TABLE firmware_image (
+    firmware TEXT NOT NULL REFERENCES firmware,
+    image INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    key_hash TEXT,
+    size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (firmware, image, slot)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO firmware_image SELECT firmware, image, 0, version, hash, key_hash, size_bytes FROM firmware_image_before;
+  DROP TABLE firmware_image_before;
+  CREATE INDEX firmware_image_hash ON firmware_image (hash);
+  CREATE TRIGGER image_stays BEFORE UPDATE ON firmware_image BEGIN SELECT RAISE(ABORT, 'firmware cannot be changed'); END;
+  CREATE TRIGGER image_is_kept BEFORE DELETE ON firmware_image BEGIN SELECT RAISE(ABORT, 'firmware cannot be deleted'); END;
+  `,
 ];

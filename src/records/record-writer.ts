@@ -214,12 +214,13 @@ export class RecordWriter {
       this.#now(),
       firmware.file,
     );
-    for (const { index, image, bytes } of firmware.images) {
+    for (const { index, slot, image, bytes } of firmware.images) {
       const version = `${image.version.major}.${image.version.minor}.${image.version.revision}+${image.version.build}`;
       this.#run(
-        'INSERT INTO firmware_image VALUES (?, ?, ?, ?, ?, ?)',
+        'INSERT INTO firmware_image VALUES (?, ?, ?, ?, ?, ?, ?)',
         firmware.sha256,
         index,
+        slot ?? 0,
         version,
         image.hash,
         image.keyHash,

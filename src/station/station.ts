@@ -97,5 +97,8 @@ export function checkOrder(profile: ProductProfile, firmware: FirmwarePackage): 
   if (encrypted && profile.firmware?.encrypted !== 'allow') {
     throw new StationError('FIRMWARE_ENCRYPTED', `image ${encrypted.index}`);
   }
-  if (firmware.images.some(({ slot }) => slot !== null)) throw new StationError('FIRMWARE_DIRECT_XIP');
+  // FUS does not tell which slot runs.
+  if (profile.protocol === 'fus' && firmware.images.some(({ slot }) => slot !== null)) {
+    throw new StationError('FIRMWARE_DIRECT_XIP');
+  }
 }

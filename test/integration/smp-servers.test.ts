@@ -87,9 +87,13 @@ describe('frames', () => {
     expect(writesPerFrame(attempt)).toBe(1);
   });
 
-  test('a lesson that is wrong is given up, and does not stay', async () => {
-    const { outcome } = await upgrade({ smp: { reassembly: 'rc-9' } }, { profile: { upgrade: { frames: 'joined' } } });
+  test('a profile that knows better has no long frame tried', async () => {
+    const { outcome, attempt } = await upgrade(
+      { smp: { reassembly: 'silence' } },
+      { profile: { upgrade: { frames: 'one-write' } } },
+    );
     expect(outcome).toBe('pass');
+    expect(attempt.link?.resends).toBe(0);
   });
 
   test('a server that joins is given long frames, after one of one write', async () => {

@@ -85,6 +85,27 @@ describe('what units taught of a product', () => {
   });
 });
 
+test('a package that has an image for each slot of one index is kept whole', async () => {
+  const writer = new RecordWriter(directory, systemClock);
+  const firmware = await testFirmware(1000);
+  const [image] = firmware.images;
+  const images = [0, 1].map((slot) => ({ ...image!, slot, image: { ...image!.image, hash: `${slot}`.repeat(64) } }));
+  writer.openJob({
+    name: 'WO-1',
+    profile,
+    firmware: { ...firmware, images },
+    operator: null,
+    practice: false,
+    appVersion: 'test',
+  });
+  const kept = writer.port.all('SELECT image, slot, hash FROM firmware_image ORDER BY slot');
+  writer.close();
+  expect(kept).toEqual([
+    { image: 0, slot: 0, hash: '0'.repeat(64) },
+    { image: 0, slot: 1, hash: '1'.repeat(64) },
+  ]);
+});
+
 describe('an attempt', () => {
   test('keeps its remarks, in order, and takes none when it is finished', async () => {
     const writer = new RecordWriter(directory, systemClock);

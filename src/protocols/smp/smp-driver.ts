@@ -345,7 +345,7 @@ class SmpUpgrade {
         await uploadImage(this.#smp, image, {
           buffers: device.buffers,
           window: upgrade.window,
-          frames: upgrade.frames === 'auto' ? (learnt.frames ?? 'auto') : upgrade.frames,
+          frames: learnt.frames === 'one-write' ? 'one-write' : upgrade.frames,
           longestFrame: learnt.longestFrame,
           startWindow: learnt.window,
           eraseMs: learnt.eraseMs,

@@ -24,9 +24,9 @@ const REFUSALS_ALLOWED = 20;
 const RESTARTS_ALLOWED = 3;
 /** Frames that a server which does not say what it takes is tried with, one after the other, when one write is more than its buffer. */
 const SHORTER_FRAMES = [384, 256, 128] as const;
-/** Acknowledged chunks without loss before a wider window is tried; twice as many after each loss, up to the last. */
+/** Acknowledged chunks without loss before a wider window is tried; many more before one that lost something is tried again. */
 const GROW_AFTER = 8;
-const GROW_AFTER_AT_MOST = 256;
+const GROW_AGAIN_AFTER = 256;
 const WIDEST_WINDOW = 8;
 /** A server whose buffer is still held when the next request comes is given this long, doubled while it helps, between answer and request. */
 const FIRST_PAUSE_MS = 20;
@@ -40,10 +40,10 @@ export interface ServerBuffers {
 }
 
 /**
- * How frames may be cut: `one-write` for servers that do not join writes; `joined` for those that do; `auto` begins with one write and goes
- * on with longer ones as long as the server takes them.
+ * How frames are cut: `one-write` for servers that do not join the writes of one; `auto` begins with one write, because every server takes
+ * that, goes on with longer ones where the server names larger buffers, and falls back as soon as they are not taken.
  */
-export type FrameCut = 'auto' | 'one-write' | 'joined';
+export type FrameCut = 'auto' | 'one-write';
 
 /** How to upload. */
 export interface UploadOptions {
@@ -110,7 +110,8 @@ class Upload {
   #next = 0;
   #window: number;
   readonly #widest: number;
-  #growAfter = GROW_AFTER;
+  /** The narrowest window that has lost something. */
+  #lostAt = Number.POSITIVE_INFINITY;
   #frames: FrameCut;
   #longestFrame: number;
   /** A frame of several writes was acknowledged: the server joins them. */
@@ -187,8 +188,6 @@ class Upload {
     for (;;) {
       const sentAt = clock.now();
       const first = this.#send(0);
-      // A server that joins the first frame's writes joins any.
-      if (first.long) this.#frames = 'joined';
       await first.exchange.sent;
       const second = this.#window > 1 && first.end < this.#total ? this.#send(first.end) : null;
       const body = await this.#awaitLong(first, timeoutMs, second);
@@ -302,8 +301,7 @@ class Upload {
   /** Octets of the frames after the first. */
   #frameBytes(): number {
     const { frameBytes } = this.#options.buffers;
-    const untried = this.#frames === 'auto' && this.#acknowledged === 0;
-    return this.#frames === 'one-write' || untried ? this.#oneWrite() : Math.min(frameBytes, this.#longestFrame);
+    return this.#frames === 'one-write' ? this.#oneWrite() : Math.min(frameBytes, this.#longestFrame);
   }
 
   /** Waits for the next answer; a time-out goes back to what is acknowledged. */
@@ -393,7 +391,8 @@ class Upload {
     this.#lastRefusal = refusal;
     this.#forgetAll();
     this.#next = this.#acknowledged;
-    this.#narrowWindow();
+    // No buffer was left for an answer.
+    if (refusal.group === null && refusal.rc === RC.NO_MEMORY) this.#narrowWindow();
     await this.#backOff.after(refusal);
   }
 
@@ -441,7 +440,8 @@ class Upload {
     }
     this.#options.onProgress(offset);
     const ranDry = this.#client.link.queued === 0;
-    if (ranDry && this.#sinceLoss >= this.#growAfter && this.#window < this.#widest) {
+    const growAfter = this.#window + 1 < this.#lostAt ? GROW_AFTER : GROW_AGAIN_AFTER;
+    if (ranDry && this.#sinceLoss >= growAfter && this.#window < this.#widest) {
       this.#window += 1;
       this.#sinceLoss = 0;
     }
@@ -462,8 +462,8 @@ class Upload {
   #narrowWindow(): void {
     this.#sinceLoss = 0;
     if (this.#options.window !== 'auto' || this.#window === 1) return;
+    this.#lostAt = Math.min(this.#lostAt, this.#window);
     this.#window -= 1;
-    this.#growAfter = Math.min(this.#growAfter * 2, GROW_AFTER_AT_MOST);
   }
 
   /** The device answers an offset it was past already: the upload is over, or the device has lost it and it begins anew. */
