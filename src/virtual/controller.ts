@@ -490,6 +490,7 @@ export class VirtualController {
       case CODE.setEventMask:
         this.#eventMask = p.readBigUInt64LE(0);
         return complete(0);
+      case CODE.setEventMaskPage2:
       case CODE.writeLeHostSupport:
       case CODE.leSetDefaultPhy:
       case CODE.leWriteSuggestedDefaultDataLength:
@@ -510,6 +511,21 @@ export class VirtualController {
         return complete(0, ...addressOctets(this.address));
       case CODE.leReadLocalSupportedFeatures:
         return complete(0, ...LE_FEATURES);
+      case CODE.leReadAdvertisingPhysicalChannelTxPower:
+        return complete(0, 0);
+      case CODE.leReadFilterAcceptListSize:
+        return complete(0, 8);
+      case CODE.leRand:
+        return complete(0, ...Array.from({ length: 8 }, () => Math.floor(this.#ether.random() * 256)));
+      case CODE.leReadSuggestedDefaultDataLength:
+        return complete(0, 27, 0, 0x48, 0x01);
+      case CODE.leReadMaximumDataLength:
+        return complete(0, this.maxOctets, 0, 0x90, 0x42, this.maxOctets, 0, 0x90, 0x42);
+      case CODE.leReadPhy: {
+        const entry = this.#ends.get(p.readUInt16LE(0) & 0x0fff);
+        const phy = entry?.link.phy ?? 0;
+        return complete(entry ? 0 : REASON.unknownConnection, p[0]!, p[1]!, phy, phy);
+      }
       case CODE.leReadSupportedStates:
         return complete(0, ...new Array<number>(8).fill(0xff));
       case CODE.leSetEventMask:

@@ -194,3 +194,14 @@ test('a peripheral’s packet is acknowledged by the central’s next PDU: the l
   expect(reported[1]! - reported[0]!).toBeLessThan(2);
   expect(reported[2]! - reported[1]!).toBeGreaterThan(25);
 });
+
+test('what a controller can is told in Core’s form: its longest PDU, the PHY of a link, and what it does not know of a link', () => {
+  const { host, told } = hostOf(described({}));
+  host.connect(1, 30);
+  told.length = 0;
+  host.command(CODE.leReadMaximumDataLength, Buffer.alloc(0));
+  host.command(CODE.leReadPhy, Buffer.of(0, 0));
+  host.command(CODE.leReadPhy, Buffer.of(9, 0));
+  // 251 octets take 2,120 µs on 1M and 17,040 µs on the coded PHY: Core 5.4, Vol 6 Part B, table 4.3.
+  expect(told.map(hex)).toEqual(['040e0c012f2000fb009042fb009042', '040e080130200000000202', '040e080130200209000000']);
+});

@@ -1,6 +1,7 @@
 /**
  * HCI's numbers as the simulator knows them, apart from the station's own tables. Every one was compared with two public sources: Zephyr's
- * `include/zephyr/bluetooth/hci_types.h` and bumble's `bumble/hci.py` (Core 5.4, Vol 4 Part E).
+ * `include/zephyr/bluetooth/hci_types.h` and bumble's `bumble/hci.py` (Core 5.4, Vol 4 Part E); Read LE Host Support, which Zephyr does not
+ * name, with bumble's and BlueZ's `lib/hci.h`.
  */
 export const CODE = {
   // Link control, OGF 0x01
@@ -9,6 +10,7 @@ export const CODE = {
   // Controller and baseband, OGF 0x03
   setEventMask: 0x0c01,
   reset: 0x0c03,
+  setEventMaskPage2: 0x0c63,
   readLeHostSupport: 0x0c6c,
   writeLeHostSupport: 0x0c6d,
   // Informational parameters, OGF 0x04
@@ -36,7 +38,6 @@ export const CODE = {
   leReadFilterAcceptListSize: 0x200f,
   leConnectionUpdate: 0x2013,
   leReadRemoteFeatures: 0x2016,
-  leEncrypt: 0x2017,
   leRand: 0x2018,
   leEnableEncryption: 0x2019,
   leLongTermKeyRequestReply: 0x201a,
