@@ -376,6 +376,29 @@ describe('a virtual device on the air', () => {
     );
   });
 
+  test('can be a duplicate: two units of one name at two addresses, from the start or after a restart', () => {
+    const overrides = [{ unit: 2, name: 'DFU-SN0001' }];
+    const tray = trayFile.parse({ units: 2, overrides, device: { afterReboot: { name: 'DFU-SN0007' } } });
+    const [one, two] = [1, 2].map((unit) => new RawCentral(tray, unit));
+    expect(two!.name).toBe(one!.name);
+    expect(two!.address).not.toBe(one!.address);
+    for (const each of [one!, two!]) {
+      new RawSmp(each.connect()).reset();
+      each.pass();
+    }
+    expect([one!.name, two!.name]).toEqual(['DFU-SN0007', 'DFU-SN0007']);
+  });
+
+  test('has a service once, whatever the tray file adds to it', () => {
+    const central = connected({ characteristics: [{ service: '180a', uuid: '2a26', value: '1.0' }] });
+    central.att('02 f201');
+    const from = (handle: number) =>
+      central.att(`10 ${Buffer.of(handle & 0xff, handle >> 8).toString('hex')} ffff 0028`)[0]!;
+    expect(from(0x14).match(/0a18/g)).toHaveLength(1);
+    expect(central.att('08 0100 ffff 252a')[0]).toMatch(/^09/);
+    expect(central.att('08 0100 ffff 262a')[0]).toMatch(/312e30$/);
+  });
+
   test.each(['', 'SN\0\u001b[2J'])('can give %j as its serial', (disSerial) => {
     const [answer = ''] = connected({ disSerial }).att('08 0100 ffff 252a');
     expect(answer).toMatch(
