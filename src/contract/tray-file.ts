@@ -193,12 +193,14 @@ const device = z.strictObject({
   privacy: z.boolean().default(false),
   /** How it refuses a link that is not encrypted: by ATT error 0x05 or 0x0f. `mitm` is refused by 0x05, encrypted or not. */
   refusesBy: z.union([z.literal(0x05), z.literal(0x0f)]).default(0x05),
-  /** Asks for this connection interval in milliseconds, or one between two, by L2CAP once it is connected, … */
+  /** Asks for this connection interval in milliseconds, or one between two, once it is connected, … */
   wantsIntervalMs: z.union([intervalMs, z.tuple([intervalMs, intervalMs])]).optional(),
   /** … with this latency and supervision timeout, so long after the connection. */
   wantsLatency: z.int().min(0).max(499).default(0),
   wantsSupervisionMs: z.number().min(100).max(32_000).default(4000),
   wantsAfterMs: z.number().min(0).max(60_000).default(0),
+  /** … by an L2CAP request to the central's host, or through its controller by the link layer's procedure, as Zephyr does. */
+  wantsBy: z.enum(['l2cap', 'link-layer']).default('l2cap'),
   /** The version of the image that it runs at first. */
   image: version.default('0.0.0'),
   /**

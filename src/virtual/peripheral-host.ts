@@ -218,6 +218,13 @@ export class PeripheralHost {
     else this.#command(CODE.leLongTermKeyRequestNegativeReply, handle);
   }
 
+  /** Asks for least and most interval, latency and supervision timeout (four u16) by LE Connection Update (Vol 4 Part E, 7.8.18). */
+  askForParameters(parameters: Uint8Array): void {
+    if (this.#handle === null) return;
+    const handle = Buffer.of(this.#handle & 0xff, this.#handle >> 8);
+    this.#command(CODE.leConnectionUpdate, Buffer.concat([handle, parameters, Buffer.alloc(4)]));
+  }
+
   /** Ends the link. */
   disconnect(): void {
     if (this.#handle === null) return;

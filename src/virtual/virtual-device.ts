@@ -245,9 +245,12 @@ export class VirtualDevice {
     return results.includes('swapped') || results.includes('reverted') ? this.description.swapMs : 0;
   }
 
-  /** L2CAP Connection Parameter Update Request (Vol 3 Part A, 4.20), after which an unknown one follows, as some stacks send. */
+  /**
+   * By L2CAP Connection Parameter Update Request (Vol 3 Part A, 4.20), after which an unknown one follows, as some stacks send, or by the
+   * controller's own procedure.
+   */
   #askForInterval(): void {
-    const { wantsIntervalMs, wantsLatency, wantsSupervisionMs, wantsAfterMs } = this.description;
+    const { wantsIntervalMs, wantsLatency, wantsSupervisionMs, wantsAfterMs, wantsBy } = this.description;
     if (wantsIntervalMs === undefined) return;
     const [least, most] = typeof wantsIntervalMs === 'number' ? [wantsIntervalMs, wantsIntervalMs] : wantsIntervalMs;
     const request = Buffer.alloc(12);
@@ -259,6 +262,7 @@ export class VirtualDevice {
     const link = ++this.#links;
     const ask = () => {
       if (link !== this.#links || !this.#host.connected) return;
+      if (wantsBy === 'link-layer') return this.#host.askForParameters(request.subarray(4));
       this.#host.sendL2cap(CHANNEL.signalling, request);
       this.#host.sendL2cap(CHANNEL.signalling, Buffer.of(0x40, 2, 0, 0));
     };

@@ -77,6 +77,20 @@ describe('a link', () => {
     },
   );
 
+  test('whose controller applies what the device asks for, whatever it is told, is upgraded: what was applied is on record', async () => {
+    // As recorded of Zephyr's: asked for 6 to 9 and 420 ms, told otherwise, applied 9 and 420 ms.
+    const device = {
+      bootMs: 500,
+      wantsIntervalMs: [7.5, 11.25] as [number, number],
+      wantsSupervisionMs: 420,
+      wantsAfterMs: 200,
+      wantsBy: 'link-layer' as const,
+    };
+    const { outcome, facts } = await upgrade({ device, controller: { ownParameters: true } });
+    expect(outcome).toBe('pass');
+    expect(facts?.intervalChanges.length).toBeGreaterThan(0);
+  });
+
   test('costs no round trip for a search whose range can hold no characteristic', async () => {
     const { outcome } = await upgrade({ device: { bootMs: 500 } }, { capture: 'always' });
     expect(outcome).toBe('pass');
