@@ -76,7 +76,7 @@ test('servers of any kind with errors that pass: a right PASS or an honest error
         for (const { unit: serial, outcome, code, detail, images } of summary.units) {
           const told = `${serial} ${outcome} ${code} ${detail}`;
           if (outcome === 'pass' || outcome === 'skipped') {
-            expect(truth.get(serial), told).toEqual([{ hash, intact: true, confirmed: true }]);
+            expect(truth.get(serial), told).toEqual([{ hash, intact: true, confirmed: true, next: hash }]);
             expect(
               images.map(({ verified }) => verified),
               told,
