@@ -59,6 +59,9 @@ test('several images, each with its own fate: what is called read back runs, and
           expect(images, told).toHaveLength(2);
           for (const { index, verified } of images) {
             if (demand) expect(verified, told).toBe('read-back');
+            // What only seems to run must at least go on as it is: nothing pending, nothing on trial.
+            const core = truth.get(serial)?.[index];
+            expect(core?.next, told).toBe(core?.hash);
             if (verified !== 'read-back') continue;
             const hash = wanted[index];
             expect(truth.get(serial)?.[index], told).toEqual({ hash, intact: true, confirmed: true, next: hash });

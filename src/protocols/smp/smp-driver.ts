@@ -169,7 +169,9 @@ class SmpUpgrade {
     const { step, remark } = this.#context;
     let slots = before;
     for (let restarts = 0; ; restarts++) {
-      const trial = slots.some((slot) => slot.active && !this.#isConfirmed(slot) && !this.#isOwn(slot));
+      const trial = slots.some((slot) =>
+        slot.active ? !this.#isConfirmed(slot) && !this.#isOwn(slot) : isHiddenTrial(slots, slot.image),
+      );
       let pending = this.#foreignPending(slots);
       if (!trial && pending.length === 0) return slots;
       const first = pending;
@@ -251,7 +253,7 @@ class SmpUpgrade {
   #confirmed(slots: readonly SlotState[]): boolean {
     return this.#images.every(({ index }) => {
       const active = activeSlot(slots, index);
-      return active === null || this.#isConfirmed(active);
+      return active === null ? !isHiddenTrial(slots, index) : this.#isConfirmed(active);
     });
   }
 
@@ -504,10 +506,10 @@ class SmpUpgrade {
   /** Returns the server's refusal, if there was one: what the device made of it is read back next. */
   async #confirm(slots: readonly SlotState[]): Promise<SmpRefusal | null> {
     let refusal: SmpRefusal | null = null;
-    for (const { index } of this.#images) {
-      const active = activeSlot(slots, index);
-      if (!active || this.#isConfirmed(active)) continue;
-      const hash = Buffer.from(active.hash, 'hex');
+    for (const image of this.#images) {
+      const active = activeSlot(slots, image.index);
+      if (active ? this.#isConfirmed(active) : !isHiddenTrial(slots, image.index)) continue;
+      const hash = Buffer.from(runsAs(image), 'hex');
       try {
         await answerMayBeLost(() => this.#request(OP.WRITE, GROUP.IMAGE, IMAGE.STATE, { hash, confirm: true }));
       } catch (error) {
@@ -552,6 +554,14 @@ function runsAs({ image }: FirmwareImage): string {
 
 function isStaged(slots: readonly SlotState[], image: FirmwareImage): boolean {
   return slots.some((slot) => slot.image === image.index && !slot.active && slot.hash === image.image.hash);
+}
+
+/**
+ * Whether an image that is not listed as running is on trial: its second slot then holds what a restart goes back to, and is listed as
+ * confirmed (Zephyr `img_mgmt_state.c`: of two slots the one that the next boot reverts to).
+ */
+function isHiddenTrial(slots: readonly SlotState[], image: number): boolean {
+  return activeSlot(slots, image) === null && slots.some((slot) => slot.image === image && slot.confirmed);
 }
 
 function activeSlot(slots: readonly SlotState[], image: number): SlotState | null {
