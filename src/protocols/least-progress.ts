@@ -20,8 +20,10 @@ export class LeastProgress {
     this.#bytesPerMinute = bytesPerMinute;
   }
 
-  /** The device takes data from now on. */
-  resume(): void {
+  /** The device takes data from now on, and has so many bytes: what it has from before is no progress. */
+  resume(bytes: number): void {
+    this.#fromBytes += Math.max(0, bytes - this.#furthest);
+    this.#furthest = Math.max(this.#furthest, bytes);
     this.#runsSinceMs ??= this.#clock.now();
   }
 

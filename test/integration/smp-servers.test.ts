@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -5,7 +6,7 @@ import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { z } from 'zod';
 import type { AttemptDetail } from '../../src/contract/records.ts';
 import type { trayFile } from '../../src/contract/tray-file.ts';
-import type { FirmwarePackage } from '../../src/firmware/firmware-package.ts';
+import { type FirmwarePackage, readFirmware } from '../../src/firmware/firmware-package.ts';
 import { outcomes, type TestRun, testFirmware, twoCoreFirmware, VirtualStation } from '../support/virtual-station.ts';
 
 /** What real servers do, each by its row of the collected facts: a virtual device does it, and the station has the right answer. */
@@ -208,6 +209,30 @@ describe('errors that pass', () => {
     expect(outcome).toBe(expected);
     expect(attempts).toBe(1);
     expect(remarks(attempt)).toEqual([]);
+  });
+});
+
+describe('protocol versions', () => {
+  test('a server that refuses version 2 is spoken to in version 1', async () => {
+    const answers = [{ to: 'params' as const, times: 1, with: { rc: 13 } }];
+    const { outcome, attempts } = await upgrade({ smp: { version: 1, answers } });
+    expect(outcome).toBe('pass');
+    expect(attempts).toBe(1);
+  });
+});
+
+const variants = '../shared/firmware/variants';
+describe.skipIf(!existsSync(variants))('images of other kinds (../shared/firmware/variants)', () => {
+  test.each([
+    ['ed25519-sha512.bin', 'sha512'],
+    ['ed25519-sha512-pure.bin', 'sha512'],
+    ['padded-confirmed.bin', 'sha256'],
+  ] as const)('%s is read back by its whole hash', async (file, hash) => {
+    const firmware = await readFirmware(join(variants, file));
+    const { outcome, attempt } = await upgrade({ hash, slotKiB: 512 }, { firmware });
+    expect(outcome).toBe('pass');
+    expect(attempt.images).toMatchObject([{ hash: firmware.images[0]!.image.hash, verified: 'read-back' }]);
+    expect(attempt.images[0]!.hash).toHaveLength(hash === 'sha512' ? 128 : 64);
   });
 });
 

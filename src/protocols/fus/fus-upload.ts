@@ -103,7 +103,7 @@ export async function uploadFusImage(
     }
     wake();
   });
-  leastProgress.resume();
+  leastProgress.resume(fromOffset);
   try {
     while (state.acknowledged < bytes.length) {
       signal.throwIfAborted();

@@ -154,7 +154,7 @@ class Upload {
     signal.addEventListener('abort', onAbort);
     try {
       await this.#begin();
-      leastProgress?.resume();
+      leastProgress?.resume(this.#acknowledged);
       while (this.#acknowledged < this.#total) {
         signal.throwIfAborted();
         leastProgress?.check(this.#acknowledged);
@@ -478,7 +478,7 @@ class Upload {
     this.#sentTo = 0;
     this.#options.leastProgress?.pause();
     await this.#begin();
-    this.#options.leastProgress?.resume();
+    this.#options.leastProgress?.resume(this.#acknowledged);
   }
 
   async #stalled(): Promise<void> {
