@@ -109,6 +109,10 @@ export const sentences = {
   DUPLICATE_IDENTITY: 'Two devices claim the same identity. Neither is written: separate them and find the wrong one.',
   WRONG_PRODUCT: 'This device belongs to another product. Take it out of the tray.',
   IDENTITY_UNREADABLE: "The device's identity cannot be read as the product profile says.",
+  IDENTITY_CHANGED:
+    'The device reports another identity than the unit had before. Nothing more is written to it: take it out and find out which unit it is.',
+  ADDRESS_NOT_PROVEN:
+    "The unit's serial came back at another address, and nothing proves that it is the same unit. If this product takes a new address at each start, give it a bond or a serial in its Device Information Service, or set identity: {newAddress: allow} in its profile.",
   NOT_ON_JOB: 'The unit is not on the list of this job. Take it out of the tray.',
   UNIT_QUARANTINED: 'The unit is in quarantine until an engineer releases it.',
   BATTERY_LOW: "The device's battery is too low to upgrade safely. Charge it.",

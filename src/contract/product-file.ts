@@ -104,6 +104,9 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  * A product profile: how its devices are found, told apart, secured and upgraded. YAML.
  *
  * - `identity` says where a unit's serial is read; the first group of `pattern`, or its whole match, is the serial.
+ *   A unit that comes back under another address is taken at it when that is `proven`: a bond resolves the address, or the device itself
+ *   reports the serial (Device Information Service). `allow` takes whoever advertises the serial after the window for duplicates, `refuse`
+ *   nobody but a bond's device. `secondSource: none` does not ask the device for the serial that its Device Information Service has.
  * - `label`: what is printed on the unit and scanned. Plain serials or GS1 element strings; `gtin` is the product's, and the first group
  *   of `pattern`, or its whole match, is the serial.
  * - `link.intervalMs`: the connection interval in milliseconds; `auto` is chosen for the number of links. `link.phy`: 2M where both sides can.
@@ -137,6 +140,8 @@ const productShape = z.strictObject({
     .strictObject({
       from: z.enum(['name', 'address', 'manufacturer-data', 'dis-serial']),
       pattern: regularExpression.optional(),
+      newAddress: z.enum(['proven', 'allow', 'refuse']).default('proven'),
+      secondSource: z.enum(['auto', 'none']).default('auto'),
     })
     .prefault({ from: 'address' }),
   label: z

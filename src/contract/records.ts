@@ -31,6 +31,8 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'NOT_ON_JOB',
   'DUPLICATE_IDENTITY',
   'IDENTITY_UNREADABLE',
+  'IDENTITY_CHANGED',
+  'ADDRESS_NOT_PROVEN',
   'UNIT_QUARANTINED',
   'BATTERY_LOW',
   'BATTERY_UNREADABLE',
@@ -70,6 +72,31 @@ const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 export function outcomeOf(code: ErrorCode): 'fail' | 'error' | 'aborted' {
   if (code === 'STOPPED' || code === 'STATION_INTERRUPTED') return 'aborted';
   return failCodes.has(code) ? 'fail' : 'error';
+}
+
+/**
+ * How a link's device was known to be the unit: by what it advertises (the first link), by its address of before, by a bond that resolves
+ * its address, by the serial that the device itself reports, or by the profile's leave.
+ */
+export const identityProofs = ['advertised', 'address', 'bond', 'reported', 'allowed'] as const;
+export type IdentityProof = (typeof identityProofs)[number];
+
+/** Who was at the other end of one link of an attempt. What a device says is kept as it says it: show it by `visible`. */
+export interface LinkIdentity {
+  /** Counted from 1. */
+  readonly link: number;
+  readonly atMs: number;
+  readonly address: string;
+  /** The name that it advertised; null when it advertised none. */
+  readonly name: string | null;
+  /** The serial in what it advertised; null when it advertises none. */
+  readonly advertised: string | null;
+  /** The serial number of its Device Information Service; null when it has none, or was not asked. */
+  readonly reported: string | null;
+  /** Null when it was not known to be the unit: nothing was written on this link. */
+  readonly proof: IdentityProof | null;
+  readonly code: ErrorCode | null;
+  readonly detail: string | null;
 }
 
 /** What security a link has reached. */
@@ -196,6 +223,8 @@ export interface AttemptDetail extends AttemptRow {
   readonly slots: readonly (SlotRecord & { readonly seen: string })[];
   /** What there was to say beside steps and outcome, with the milliseconds since the attempt began. */
   readonly remarks: readonly (Finding & { readonly atMs: number })[];
+  /** Who was at the other end of each link; none for what was recorded before this was kept. */
+  readonly identities: readonly LinkIdentity[];
   readonly channels: readonly string[];
   readonly frameCount: number;
   readonly anomalies: readonly OrderAnomaly[];

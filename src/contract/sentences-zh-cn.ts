@@ -81,6 +81,9 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   DUPLICATE_IDENTITY: '两台设备使用同一身份。两台都不写入:请分开并找出错误的那台。',
   WRONG_PRODUCT: '该设备属于其他产品。请从托盘取出。',
   IDENTITY_UNREADABLE: '无法按产品配置读取设备身份。',
+  IDENTITY_CHANGED: '设备报告的身份与此前不同。不再向其写入任何内容:请取出并查明是哪台设备。',
+  ADDRESS_NOT_PROVEN:
+    '该序列号出现在另一个地址上,无法证明是同一台设备。如果该产品每次启动都更换地址,请使用绑定或设备信息服务中的序列号,或在产品配置中设置 identity: {newAddress: allow}。',
   NOT_ON_JOB: '该设备不在此工单清单上。请从托盘取出。',
   UNIT_QUARANTINED: '该设备处于隔离,须由工程师解除。',
   BATTERY_LOW: '设备电量过低,不能安全升级。请充电。',

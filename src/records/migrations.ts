@@ -327,4 +327,24 @@ export const migrations: readonly string[] = [
   CREATE TRIGGER image_stays BEFORE UPDATE ON firmware_image BEGIN SELECT RAISE(ABORT, 'firmware cannot be changed'); END;
   CREATE TRIGGER image_is_kept BEFORE DELETE ON firmware_image BEGIN SELECT RAISE(ABORT, 'firmware cannot be deleted'); END;
   `,
+  `
+  CREATE TABLE link_identity (
+    attempt INTEGER NOT NULL REFERENCES attempt,
+    link INTEGER NOT NULL,
+    at_ms REAL NOT NULL,
+    address TEXT NOT NULL,
+    name TEXT,
+    advertised TEXT,
+    reported TEXT,
+    proof TEXT,
+    code TEXT,
+    detail TEXT,
+    PRIMARY KEY (attempt, link)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER identity_stays BEFORE UPDATE ON link_identity BEGIN SELECT RAISE(ABORT, 'evidence cannot be changed'); END;
+  CREATE TRIGGER identity_is_kept BEFORE DELETE ON link_identity BEGIN SELECT RAISE(ABORT, 'evidence cannot be deleted'); END;
+  CREATE TRIGGER identity_of_open_attempt BEFORE INSERT ON link_identity
+    WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
+  `,
 ];

@@ -9,6 +9,7 @@ import type {
   AttemptDetail,
   AttemptRow,
   FrameRow,
+  LinkIdentity,
   LinkRecord,
   ListFilter,
   OrderVerdict,
@@ -183,6 +184,7 @@ export class RecordReader {
           code,
           ...(valuesJson !== null && { values: JSON.parse(valuesJson) }),
         })),
+      identities: this.#identities(sequence),
       channels: (json('channelsJson') ?? []) as string[],
       frameCount: frames?.total ?? 0,
       anomalies: this.#database
@@ -210,6 +212,18 @@ export class RecordReader {
   /** What units taught of a product, by the firmware that they ran, the latest first. */
   learnt(product: string): LearntProduct[] {
     return learntProducts(this.#database.prepare<[string], Record<string, unknown>>(LESSONS).all(product));
+  }
+
+  /** A reader may be newer than the records: those of before have no such table. */
+  #identities(sequence: number): LinkIdentity[] {
+    const known = this.#database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'link_identity'").get();
+    if (!known) return [];
+    return this.#database
+      .prepare<[number], LinkIdentity>(
+        `SELECT link, at_ms AS atMs, address, name, advertised, reported, proof, code, detail FROM link_identity
+         WHERE attempt = ? ORDER BY link`,
+      )
+      .all(sequence);
   }
 
   /** The frame log of an attempt, in order. @throws StationError RECORD_NOT_FOUND */

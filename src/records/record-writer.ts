@@ -5,7 +5,15 @@ import type { ErrorCode } from '../contract/errors.ts';
 import type { Finding } from '../contract/findings.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import type { LinkRecord, OrderAnomaly, OrderVerdict, Outcome, SlotRecord, StepName } from '../contract/records.ts';
+import type {
+  LinkIdentity,
+  LinkRecord,
+  OrderAnomaly,
+  OrderVerdict,
+  Outcome,
+  SlotRecord,
+  StepName,
+} from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import { hardwareLabel } from '../firmware/hardware.ts';
 import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
@@ -136,6 +144,18 @@ export class RecordWriter {
       firmware,
     );
     return new Set(rows.map(({ serial }) => String(serial)));
+  }
+
+  /** The address of the last attempt at each of the serials, where there was one. */
+  lastAddresses(product: string, serials: readonly string[]): Map<string, string> {
+    const sql = `SELECT attempt.address FROM attempt JOIN unit ON unit.id = attempt.unit
+      WHERE unit.product = ? AND unit.serial = ? AND attempt.address IS NOT NULL ORDER BY attempt.sequence DESC LIMIT 1`;
+    return new Map(
+      serials.flatMap((serial) => {
+        const address = this.port.get(sql, product, serial)?.address;
+        return address ? [[serial, String(address)] as const] : [];
+      }),
+    );
   }
 
   /** Lets a unit out of quarantine. Returns false when it is in none. */
@@ -345,6 +365,21 @@ export class AttemptWriter {
         error?.detail ?? null,
       );
     });
+  }
+
+  /** Who was at the other end of a link; `atMs` is the clock's. */
+  identity({ link, atMs, address, name, advertised, reported, proof, code, detail }: LinkIdentity): void {
+    const { write, run } = this.#port;
+    const columns = [address, name, advertised, reported, proof, code, detail];
+    write(() =>
+      run(
+        'INSERT INTO link_identity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        this.#sequence,
+        link,
+        atMs - this.#startedMs,
+        ...columns,
+      ),
+    );
   }
 
   /** A departure from the order; `atMs` is the clock's. Committed with the frames around it. */

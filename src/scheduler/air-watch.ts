@@ -7,7 +7,15 @@ import { recognise } from './identity.ts';
 /** A device as the radios hear it. */
 export interface HeardDevice {
   readonly address: string;
+  /** The serial that it advertises now; null when it advertises none. */
   readonly serial: string | null;
+  /** Every serial that it has advertised, in order. */
+  readonly serials: ReadonlySet<string>;
+  /** Since when it advertises the present one. */
+  readonly serialSinceMs: number;
+  /** The name under which it advertises, as it stands there. */
+  readonly name: string | null;
+  readonly firstMs: number;
   /** When, and how loud, each radio heard it last. */
   readonly heard: ReadonlyMap<Radio, { readonly atMs: number; readonly rssi: number }>;
 }
@@ -15,6 +23,8 @@ export interface HeardDevice {
 /** A device that was heard and is not to be written. */
 export interface RefusedDevice {
   readonly address: string;
+  /** When it was heard so last. */
+  readonly atMs: number;
   readonly code: 'WRONG_PRODUCT' | 'IDENTITY_UNREADABLE';
   readonly detail: string;
 }
@@ -22,6 +32,10 @@ export interface RefusedDevice {
 interface Known {
   readonly address: string;
   serial: string | null;
+  readonly serials: Set<string>;
+  serialSinceMs: number;
+  name: string | null;
+  readonly firstMs: number;
   readonly heard: Map<Radio, { atMs: number; rssi: number }>;
 }
 
@@ -178,20 +192,25 @@ export class AirWatch {
 
   #heard(radio: Radio, advertisement: Advertisement): void {
     const recognition = recognise(this.#profile, advertisement);
-    const { address, rssi } = advertisement;
+    const { address, rssi, name } = advertisement;
+    const atMs = this.#clock.now();
     if (recognition.kind === 'other') return;
     if (recognition.kind !== 'unit') {
       const code = recognition.kind === 'wrong-product' ? 'WRONG_PRODUCT' : 'IDENTITY_UNREADABLE';
-      this.#refused.set(address, { address, code, detail: recognition.detail });
+      this.#refused.set(address, { address, atMs, code, detail: recognition.detail });
       return;
     }
+    const { serial } = recognition;
     let device = this.#devices.get(address);
     if (!device) {
-      device = { address, serial: recognition.serial, heard: new Map() };
+      device = { address, serial, serials: new Set(), serialSinceMs: atMs, name, firstMs: atMs, heard: new Map() };
       this.#devices.set(address, device);
     }
-    device.serial = recognition.serial;
-    device.heard.set(radio, { atMs: this.#clock.now(), rssi });
+    if (device.serial !== serial) device.serialSinceMs = atMs;
+    if (serial !== null) device.serials.add(serial);
+    device.serial = serial;
+    device.name = name;
+    device.heard.set(radio, { atMs, rssi });
     for (const check of this.#waiters) check();
     this.#onHeard();
   }

@@ -1,4 +1,6 @@
+import { visible } from '../contract/foreign-text.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
+import { serialProblem } from '../contract/serial.ts';
 import type { Advertisement } from '../radio/radio.ts';
 
 /** What an advertisement says of a device, measured by a product profile. */
@@ -19,7 +21,7 @@ export function recognise(profile: ProductProfile, advertisement: Advertisement)
   if (namePrefix !== undefined && !advertisement.name?.startsWith(namePrefix)) {
     // Without a name the scan response has not been heard yet.
     if (advertisement.name === null) return { kind: 'other' };
-    return { kind: 'wrong-product', detail: `${advertisement.name} is no ${namePrefix}…` };
+    return { kind: 'wrong-product', detail: `${visible(advertisement.name)} is no ${namePrefix}…` };
   }
   const source = {
     name: advertisement.name,
@@ -29,15 +31,22 @@ export function recognise(profile: ProductProfile, advertisement: Advertisement)
   }[profile.identity.from];
   if (profile.identity.from === 'dis-serial') return { kind: 'unit', serial: null };
   if (source === null) return { kind: 'other' };
-  const serial = extractSerial(profile, source);
-  if (serial === null) return { kind: 'unreadable', detail: `${source} does not match ${profile.identity.pattern}` };
-  return { kind: 'unit', serial };
+  const read = readSerial(profile, source);
+  if (read.serial === null) return { kind: 'unreadable', detail: read.problem };
+  return { kind: 'unit', serial: read.serial };
 }
 
-/** The serial in what the profile names as its source: the pattern's first group or whole match. */
-export function extractSerial(profile: ProductProfile, source: string): string | null {
-  const { pattern } = profile.identity;
-  if (pattern === undefined) return source;
-  const match = new RegExp(pattern).exec(source);
-  return match ? (match[1] ?? match[0]) : null;
+/**
+ * The serial in what the profile names as its source: the pattern's first group or whole match, if it follows the rule for serials; else
+ * why there is none, in words that are safe to show.
+ */
+export function readSerial(
+  { identity: { pattern } }: ProductProfile,
+  source: string,
+): { readonly serial: string } | { readonly serial: null; readonly problem: string } {
+  const match = pattern === undefined ? null : new RegExp(pattern).exec(source);
+  if (pattern !== undefined && !match) return { serial: null, problem: `${visible(source)} does not match ${pattern}` };
+  const serial = match ? (match[1] ?? match[0]) : source;
+  const problem = serialProblem(serial);
+  return problem === null ? { serial } : { serial: null, problem: `"${visible(serial)}": ${problem}` };
 }

@@ -8,19 +8,18 @@ import type { BondStore, Radio } from '../radio/radio.ts';
 import { onRadioEnded, type RadioShelf } from '../radio/radio-shelf.ts';
 import type { LessonStore } from '../records/lesson-store.ts';
 import type { JobWriter } from '../records/record-writer.ts';
-import { AirWatch, type HeardDevice } from './air-watch.ts';
-import { extractSerial } from './identity.ts';
-import { intervalFor, MOST_LINKS, QUESTIONS_INTERVAL_MS, SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
+import { AddressBook } from './address-book.ts';
+import { AirWatch } from './air-watch.ts';
+import { intervalFor, MOST_LINKS, QUESTIONS_INTERVAL_MS } from './link-plan.ts';
 import { type PlannedInterval, RadioPool } from './radio-pool.ts';
 import { RestartTimes } from './restart-times.ts';
+import { SerialSearch } from './serial-search.ts';
+import { DUPLICATE_WATCH_MS, UnitIdentity } from './unit-identity.ts';
 import { type IdentifiedDevice, type RejectedUnit, type Selection, selectUnits } from './unit-selection.ts';
 import { type AttemptResult, type SessionSetting, type Unit, UnitSession } from './unit-session.ts';
 
 /** After the last new device this long nothing more is expected of a tray of unknown size. */
 const SETTLE_MS = 2000;
-/** Once all expected units are heard, how long to listen for a second device of the same identity. */
-const DUPLICATE_WATCH_MS = 500;
-const IDENTIFY_TIMEOUT_MS = 15_000;
 /** How long a job without radios waits for one to come back. */
 const RADIO_PATIENCE_MS = 20_000;
 /** Codes for which the unit is not to blame: they end its attempts, but put it in no quarantine. */
@@ -29,6 +28,8 @@ const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'UNIT_NOT_FOUND',
   'NOT_ON_JOB',
   'DUPLICATE_IDENTITY',
+  'IDENTITY_CHANGED',
+  'ADDRESS_NOT_PROVEN',
   'BATTERY_LOW',
   'SIGNAL_WEAK',
   'DOWNGRADE_REFUSED',
@@ -72,6 +73,8 @@ export interface JobOrder {
   readonly bonds: BondStore;
   /** What earlier units of the product taught. */
   readonly lessons: LessonStore;
+  /** The address of each unit's last attempt, by serial. */
+  readonly lastAddresses: ReadonlyMap<string, string>;
 }
 
 /** What a job runs with. */
@@ -110,6 +113,7 @@ class JobRun {
   readonly #record: JobWriter;
   readonly #emit: (event: JobEvent) => void;
   readonly #watch: AirWatch;
+  readonly #book = new AddressBook();
   readonly #pool: RadioPool;
   readonly #restarts = new RestartTimes();
   /** Aborts when the operator stops the job, and when it cannot go on. */
@@ -164,11 +168,12 @@ class JobRun {
       const found = await this.#findUnits();
       this.#reportRefused();
       const rejected = found.rejected.map((each) => this.#rejected(each));
-      const identifiedByReading = this.#order.profile.identity.from === 'dis-serial';
       this.#together = found.units.length;
       const running = found.units.map(({ serial, slot, address }) => {
-        const unit = { serial, slot, address, identifiedByReading, heardSinceMs: Number.NEGATIVE_INFINITY };
-        return this.#upgradeUnit(unit);
+        const identity = new UnitIdentity(serial, address, this.#order.profile, this.#book);
+        const never = Number.NEGATIVE_INFINITY;
+        const unheard = { reportsNothing: false, heardSinceMs: never, linkEndedMs: never };
+        return this.#upgradeUnit({ serial, slot, address, identity, ...unheard });
       });
       return this.#sum([...(await Promise.all(running)), ...rejected], found.code);
     } finally {
@@ -209,14 +214,13 @@ class JobRun {
 
   /** Listens until all expected units are heard, or for as long as the order says. */
   async #findUnits(): Promise<Selection> {
-    const { units, expected, findTimeoutMs } = this.#order;
+    const { units, expected, profile, practice, quarantined } = this.#order;
     const wanted = units?.length ?? expected;
     try {
-      await this.#watch.until(() => (this.#allHeard(wanted) ? true : null), findTimeoutMs, this.#stop.signal);
-      await this.#watch.until(() => null, DUPLICATE_WATCH_MS, this.#stop.signal);
-      const { profile, practice, quarantined } = this.#order;
+      const devices = profile.identity.from === 'dis-serial' ? await this.#search(wanted) : await this.#hear(wanted);
+      for (const { serial, device } of devices) if (serial !== null) this.#book.enter(device.address, serial);
       const held = practice ? new Map<string, string>() : quarantined;
-      const selection = selectUnits(await this.#identify(), { profile, units, wanted, quarantined: held });
+      const selection = selectUnits(devices, { profile, units, wanted, quarantined: held });
       this.#announce(selection);
       return selection;
     } catch (error) {
@@ -225,52 +229,51 @@ class JobRun {
     }
   }
 
+  /** The devices that advertise their serial. */
+  async #hear(wanted: number | null): Promise<IdentifiedDevice[]> {
+    await this.#watch.until(() => (this.#allHeard(wanted) ? true : null), this.#order.findTimeoutMs, this.#stop.signal);
+    await this.#watch.until(() => null, DUPLICATE_WATCH_MS, this.#stop.signal);
+    return this.#watch.devices().map((device) => ({ device, serial: device.serial }));
+  }
+
   #allHeard(wanted: number | null): boolean {
-    const heard = this.#watch.devices();
-    if (this.#order.units && this.#order.profile.identity.from !== 'dis-serial') {
-      const serials = new Set(heard.map(({ serial }) => serial));
-      return this.#order.units.every(({ serial }) => serials.has(serial));
-    }
-    if (wanted !== null) return new Set(heard.map(({ serial, address }) => serial ?? address)).size >= wanted;
-    if (heard.length !== this.#heardCount) {
-      this.#heardCount = heard.length;
+    const serials = new Set(this.#watch.devices().map(({ serial }) => serial));
+    if (this.#order.units) return this.#order.units.every(({ serial }) => serials.has(serial));
+    return wanted === null ? this.#quiet(serials.size) : serials.size >= wanted;
+  }
+
+  /** Whether nothing new has come for a while. */
+  #quiet(count: number): boolean {
+    if (count !== this.#heardCount) {
+      this.#heardCount = count;
       this.#lastNewMs = this.#clock.now();
     }
-    return heard.length > 0 && this.#clock.now() - this.#lastNewMs > SETTLE_MS;
+    return count > 0 && this.#clock.now() - this.#lastNewMs > SETTLE_MS;
   }
 
-  /** Serials of the devices heard; those that do not advertise theirs are asked for it. */
-  async #identify(): Promise<IdentifiedDevice[]> {
-    const identified: IdentifiedDevice[] = [];
-    for (const device of this.#watch.devices()) {
-      identified.push({ device, serial: device.serial ?? (await this.#askSerial(device)) });
-    }
-    return identified;
-  }
-
-  async #askSerial(device: HeardDevice): Promise<string | null> {
-    const radio = [...device.heard.keys()][0];
-    if (!radio) return null;
-    try {
-      const link = await radio.connect(device.address, {
-        intervalMs: 15,
-        supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
-        timeoutMs: IDENTIFY_TIMEOUT_MS,
-        signal: this.#stop.signal,
-      });
-      try {
-        const value = await link.read(await link.characteristic('180a', '2a25'));
-        return extractSerial(this.#order.profile, value.toString('utf8'));
-      } finally {
-        await link.disconnect();
-        link.evidence?.release();
-      }
-    } catch (error) {
-      if (this.#stop.signal.aborted) throw error;
-      const { code, detail } = asStationError(error);
-      this.#emit({ type: 'unit-refused', unit: device.address, address: device.address, code, detail });
-      return null;
-    }
+  /** The devices that have to be asked for their serial. */
+  async #search(wanted: number | null): Promise<IdentifiedDevice[]> {
+    const { units, profile, findTimeoutMs, lastAddresses } = this.#order;
+    const complete = (serials: ReadonlySet<string>, open: number) => {
+      if (units) return units.every(({ serial }) => serials.has(serial));
+      return wanted === null ? open === 0 && this.#quiet(serials.size) : serials.size >= wanted;
+    };
+    const search = new SerialSearch({
+      profile,
+      clock: this.#clock,
+      watch: this.#watch,
+      radios: () => this.#pool.radios,
+      complete,
+      expected: new Set(units?.flatMap(({ serial }) => lastAddresses.get(serial) ?? [])),
+      refused: (address, { code, detail }) =>
+        this.#emit({ type: 'unit-refused', unit: address, address, code, detail }),
+      signal: this.#stop.signal,
+    });
+    const answers = await search.run(findTimeoutMs);
+    return this.#watch.devices().flatMap((device) => {
+      const serial = answers.get(device.address);
+      return serial === undefined ? [] : [{ device, serial }];
+    });
   }
 
   /** Tells who was found and who is refused. */

@@ -85,6 +85,8 @@ function refuse(
   if (devices.length > 1) {
     return { code: 'DUPLICATE_IDENTITY', detail: devices.map(({ device }) => device.address).join(', ') };
   }
+  const serials = [...(devices[0]?.device.serials ?? [])];
+  if (serials.length > 1) return { code: 'IDENTITY_CHANGED', detail: `it said that it was ${serials.join(', ')}` };
   const held = quarantined.get(serial);
   if (held !== undefined) return { code: 'UNIT_QUARANTINED', detail: held };
   if (profile.rssiMin !== undefined && rssi < profile.rssiMin) return { code: 'SIGNAL_WEAK', detail: `${rssi} dBm` };

@@ -2,22 +2,29 @@ import { type Clock, sleep } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { ImageSummary, JobEvent } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
-import { type OrderAnomaly, type OrderVerdict, type Outcome, outcomeOf, type StepName } from '../contract/records.ts';
+import {
+  type IdentityProof,
+  type OrderAnomaly,
+  type OrderVerdict,
+  type Outcome,
+  outcomeOf,
+  type StepName,
+} from '../contract/records.ts';
 import { packCapture } from '../diagnostics/capture-file.ts';
 import { judgeOrder, type SeenValue } from '../diagnostics/order-verdict.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver, SlotState, UpgradeContext, UploadFigures } from '../protocols/driver.ts';
-import type { BondStore, CaptureContent, Link, LinkFacts, Radio, SecurityPolicy } from '../radio/radio.ts';
+import type { Bond, BondStore, CaptureContent, Link, LinkFacts, Radio, SecurityPolicy } from '../radio/radio.ts';
 import { isBondWith } from '../radio/security/link-security.ts';
 import { PassingBonds } from '../records/bond-store.ts';
 import type { LessonStore } from '../records/lesson-store.ts';
 import type { AttemptWriter } from '../records/record-writer.ts';
-import type { AirWatch, HeardDevice } from './air-watch.ts';
-import { extractSerial } from './identity.ts';
+import type { AirWatch } from './air-watch.ts';
 import { SUPERVISION_TIMEOUT_MS } from './link-plan.ts';
 import type { Candidate, LinkPlace, PlannedInterval, RadioPool } from './radio-pool.ts';
 import { type FrameRecord, RecordedLink } from './recorded-link.ts';
 import type { RestartTimes } from './restart-times.ts';
+import { type Claim, DUPLICATE_WATCH_MS, type UnitIdentity } from './unit-identity.ts';
 
 const FIND_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -47,12 +54,15 @@ const DELETE_BOND_OF_REQUESTING_DEVICE = 0x03;
 export interface Unit {
   readonly serial: string;
   readonly slot: string | null;
-  /** The address under which it was found; after a reboot it may have another. */
+  /** The address of its last link, or under which it was found. */
   address: string;
-  /** Whether its identity is only readable once connected. */
-  readonly identifiedByReading: boolean;
+  readonly identity: UnitIdentity;
+  /** Its Device Information Service was asked once and has no serial, or does not answer: it is not asked again. */
+  reportsNothing: boolean;
   /** When its last link ended: only what is heard of it afterwards counts. */
   heardSinceMs: number;
+  /** The same, whatever led nowhere since. */
+  linkEndedMs: number;
 }
 
 /** What sessions share. */
@@ -101,6 +111,10 @@ export class UnitSession {
   #facts: LinkFacts | null = null;
   #rssi: number | null = null;
   #connects = 0;
+  /** How the device of the present link is known to be the unit. */
+  #proven: { readonly proof: IdentityProof; readonly address: string; readonly atMs: number } | null = null;
+  /** The unit has been found fit to be written. */
+  #checked = false;
   /** The unit was told to restart: that its link ends is no failure. */
   #restarting = false;
   /** It has not been heard since it was told to. */
@@ -114,8 +128,8 @@ export class UnitSession {
   /** What the application saw of each link, in order, where order is watched. */
   readonly #stories: { readonly link: Link; readonly seen: SeenValue[] }[] = [];
   readonly #security: SecurityPolicy;
-  /** The adapters that have a bond with the device of this address, as of the last search for it. */
-  #bonded: { readonly address: string; readonly adapters: ReadonlySet<string> } | null = null;
+  /** The bonds that there are, as of the last search for the unit. */
+  #knownBonds: readonly Bond[] | null = null;
   readonly #startedMs: number;
   /** Aborts when what happens can no longer be written down: then nothing more may happen. */
   readonly #unrecorded = new AbortController();
@@ -209,6 +223,7 @@ export class UnitSession {
     });
     try {
       const { outcome, images } = await this.#setting.driver.upgrade(this.#context());
+      this.#refuseDouble();
       await this.#removeBond();
       return { outcome, code: null, detail: null, retryable: false, images, ...figures() };
     } catch (thrown) {
@@ -218,6 +233,23 @@ export class UnitSession {
     } finally {
       await this.#letGo();
     }
+  }
+
+  /**
+   * A device that was taken at a new address by the profile's leave alone is not the unit when the unit is heard elsewhere meanwhile.
+   * @throws StationError DUPLICATE_IDENTITY
+   */
+  #refuseDouble(): void {
+    const proven = this.#proven;
+    if (proven?.proof !== 'allowed') return;
+    const others = this.#claims(this.#setting.clock.now() - proven.atMs)
+      .filter(({ device }) => device.address !== proven.address)
+      .filter(mayBeTheUnit);
+    if (others.length > 0)
+      throw new StationError(
+        'DUPLICATE_IDENTITY',
+        [proven, ...others.map(({ device }) => device)].map(({ address }) => address).join(', '),
+      );
   }
 
   /** Has the device forget a bond that was for this attempt only. @throws StationError BOND_LEFT */
@@ -341,13 +373,23 @@ export class UnitSession {
         return await this.#connectOnce(Math.max(until - clock.now(), 0));
       } catch (error) {
         const full = error instanceof StationError && error.code === 'RADIO_FULL';
-        if (!full) {
+        const stranger = error instanceof StationError && error.code === 'ADDRESS_NOT_PROVEN';
+        if (!full && !stranger) {
           this.#place?.failed();
           // What was heard before led nowhere: it is listened for anew.
           this.#unit.heardSinceMs = clock.now();
         }
         await this.#letGo();
-        const again = error instanceof StationError && error.retryable && error.code !== 'UNIT_NOT_FOUND';
+        // Another device that gave itself out for the unit: the unit itself may still come.
+        if (stranger && clock.now() < until) {
+          attempt -= 1;
+          continue;
+        }
+        const again =
+          error instanceof StationError &&
+          error.retryable &&
+          error.code !== 'UNIT_NOT_FOUND' &&
+          error.code !== 'DUPLICATE_IDENTITY';
         if (full) attempt -= 1;
         else if (!again || attempt >= CONNECT_TRIES || clock.now() >= until) throw error;
         else {
@@ -360,13 +402,14 @@ export class UnitSession {
 
   async #connectOnce(withinMs: number): Promise<Link> {
     const { clock, watch, pool, profile, signal, intervalMs, emit, restarts } = this.#setting;
-    this.#bonded = null;
-    let device: HeardDevice | null;
+    this.#knownBonds = null;
+    this.#proven = null;
+    let claim: Claim | null;
     do {
       const absentMs = this.#gone ? restarts.absentMs : 0;
       const heard = () => (this.#candidates().length > 0 ? this.#find() : null);
-      device = await watch.until(heard, withinMs, signal, absentMs);
-      if (!device) throw this.#notHeard(withinMs);
+      claim = await watch.until(heard, withinMs, signal, absentMs);
+      if (!claim) throw this.#notFound(withinMs);
       if (this.#gone) restarts.seen(clock.now() - this.#unit.heardSinceMs);
       this.#gone = false;
       this.#place = await pool.acquire(this.#unit.serial, () => this.#candidates(), this.#connects > 0, signal);
@@ -376,7 +419,8 @@ export class UnitSession {
     this.#radio = radio;
     await this.#hearAgain(radio, withinMs);
     // Its address may have changed while it waited for a place.
-    const { address, heard } = this.#find() ?? device;
+    claim = this.#find() ?? claim;
+    const { address, heard } = claim.device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
     const link = await radio.connect(address, {
       intervalMs: this.#place.intervalMs(intervalMs(this.#restarted)),
@@ -386,7 +430,6 @@ export class UnitSession {
       security: this.#security,
       signal,
     });
-    this.#unit.address = address;
     this.#link = link;
     this.#connects += 1;
     const place = this.#place;
@@ -395,14 +438,19 @@ export class UnitSession {
     void link.ended.then((reason) => {
       if (reason.code === 'LINK_LOST' && !this.#restarting) place.failed();
       stopWatching();
-      if (this.#link === link) this.#unit.heardSinceMs = clock.now();
+      if (this.#link === link) {
+        this.#unit.heardSinceMs = clock.now();
+        this.#unit.linkEndedMs = clock.now();
+      }
       place.release();
       emit({ type: 'unlinked', unit: this.#unit.serial });
     });
     this.#stories.push({ link, seen: [] });
     const recorded = new RecordedLink(link, this.#frames, clock);
     this.#recorded = recorded;
-    if (this.#connects === 1) await this.#step('check-unit', () => this.#checkUnit(recorded));
+    if (this.#checked) await this.#identify(recorded, claim);
+    else await this.#step('check-unit', () => this.#checkUnit(recorded, claim));
+    this.#unit.address = address;
     return recorded;
   }
 
@@ -411,11 +459,11 @@ export class UnitSession {
     const { clock, watch, signal } = this.#setting;
     const heardLately = () => {
       const now = clock.now();
-      const device = this.#find();
-      const atMs = device?.heard.get(radio)?.atMs ?? Number.NEGATIVE_INFINITY;
-      return now - atMs < HEARD_STALE_MS ? device : null;
+      const claim = this.#find();
+      const atMs = claim?.device.heard.get(radio)?.atMs ?? Number.NEGATIVE_INFINITY;
+      return now - atMs < HEARD_STALE_MS ? claim : null;
     };
-    if (!(await watch.until(heardLately, withinMs, signal))) throw this.#notHeard(withinMs);
+    if (!(await watch.until(heardLately, withinMs, signal))) throw this.#notFound(withinMs);
   }
 
   /** That a unit is not heard says nothing of it when the radio that it was on is gone, or all are. */
@@ -447,32 +495,83 @@ export class UnitSession {
     return () => cancel();
   }
 
-  /** The unit as it is heard since its last link ended; two devices of one identity are refused. */
-  #find(): HeardDevice | null {
-    const together = this.#heard(HEARD_TOGETHER_MS);
-    if (together.length > 1) {
-      const addresses = together.map(({ address }) => address).join(', ');
-      throw new StationError('DUPLICATE_IDENTITY', addresses, { retryable: true });
+  /**
+   * The unit as it is heard since its last link ended; null while nobody is, or a new address has not been watched long enough.
+   * @throws StationError DUPLICATE_IDENTITY, IDENTITY_CHANGED
+   */
+  #find(): Claim | null {
+    const now = this.#setting.clock.now();
+    for (const { device, standing } of this.#claims(HEARD_TOGETHER_MS)) {
+      // For a moment it may be heard under the name that another part of its firmware has.
+      if (standing.kind === 'changed' && now - device.serialSinceMs >= DUPLICATE_WATCH_MS)
+        throw new StationError('IDENTITY_CHANGED', standing.detail);
     }
-    return latest(this.#heard(HEARD_RECENTLY_MS)) ?? latest(this.#heard(Number.POSITIVE_INFINITY));
+    this.#refuseTwo(this.#claims(HEARD_TOGETHER_MS));
+    const chosen = this.#chosen();
+    // A new address is believed only as long as it was the only one, ever since the unit went.
+    if (chosen?.standing.kind === 'new')
+      this.#refuseTwo(this.#claims(Number.POSITIVE_INFINITY, this.#unit.linkEndedMs));
+    return chosen;
   }
 
-  /** Devices of this unit's identity that were heard within `withinMs`, and since its last link ended. */
-  #heard(withinMs: number): HeardDevice[] {
-    const { address, serial, identifiedByReading, heardSinceMs } = this.#unit;
-    const earliestMs = Math.max(heardSinceMs, this.#setting.clock.now() - withinMs);
-    return this.#setting.watch
-      .devices()
-      .filter((device) => (identifiedByReading ? device.address === address : device.serial === serial))
-      .filter((device) => [...device.heard.values()].some(({ atMs }) => atMs >= earliestMs));
+  /** Two devices of one identity: addresses that one bond resolves are one. @throws StationError DUPLICATE_IDENTITY */
+  #refuseTwo(claims: readonly Claim[]): void {
+    if (this.#asksMany) return;
+    const able = claims.filter(mayBeTheUnit);
+    const bonded = able.filter(hasBond);
+    if (able.length - bonded.length + Math.min(bonded.length, 1) < 2) return;
+    const addresses = able.map(({ device }) => device.address).join(', ');
+    throw new StationError('DUPLICATE_IDENTITY', addresses, { retryable: true });
+  }
+
+  /** Devices that advertise no serial are all alike until they are asked. */
+  get #asksMany(): boolean {
+    return this.#setting.profile.identity.from === 'dis-serial';
+  }
+
+  /** The device to connect to: one that is known before one that has to be proven, the one that was heard last before others. */
+  #chosen(): Claim | null {
+    const now = this.#setting.clock.now();
+    const listened = ({ device, standing }: Claim) =>
+      standing.kind === 'known' || now - Math.max(device.firstMs, this.#unit.heardSinceMs) >= DUPLICATE_WATCH_MS;
+    const of = (claims: readonly Claim[]) => {
+      const able = claims.filter(mayBeTheUnit).filter(listened);
+      return latest(able.filter(isKnown)) ?? latest(able);
+    };
+    return of(this.#claims(HEARD_RECENTLY_MS)) ?? of(this.#claims(Number.POSITIVE_INFINITY));
+  }
+
+  /** Devices that have to do with the unit and were heard within `withinMs`, and since its last link ended or led nowhere. */
+  #claims(withinMs: number, sinceMs = this.#unit.heardSinceMs): Claim[] {
+    const { identity, linkEndedMs } = this.#unit;
+    const earliestMs = this.#setting.clock.now() - withinMs;
+    return this.#setting.watch.devices().flatMap((device) => {
+      const standing = identity.standing(device, () => this.#bonds(), linkEndedMs);
+      const heard = [...device.heard.values()].some(({ atMs }) => atMs >= earliestMs && atMs > sinceMs);
+      if (!standing || !heard) return [];
+      return [{ device, standing }];
+    });
+  }
+
+  /** Why the unit was not found: what was heard in its place says more than that it was not heard. */
+  #notFound(withinMs: number): StationError {
+    const { address, heardSinceMs } = this.#unit;
+    const claims = this.#claims(Number.POSITIVE_INFINITY);
+    const changed = claims.find(({ standing }) => standing.kind === 'changed')?.standing;
+    if (changed?.kind === 'changed') return new StationError('IDENTITY_CHANGED', changed.detail);
+    const other = this.#setting.watch.refused().find((each) => each.address === address && each.atMs > heardSinceMs);
+    if (other) return new StationError('IDENTITY_CHANGED', other.detail);
+    const refused = claims.flatMap(({ standing }) => (standing.kind === 'refused' ? [standing.detail] : []));
+    if (refused.length > 0) return new StationError('ADDRESS_NOT_PROVEN', refused.join('; '));
+    return this.#notHeard(withinMs);
   }
 
   /** Radios that hear the unit, those that did so lately; of a unit whose bond has to be removed, the one that can, while it is there. */
   #candidates(): Candidate[] {
-    const device = latest(this.#heard(HEARD_RECENTLY_MS)) ?? latest(this.#heard(Number.POSITIVE_INFINITY));
+    const device = this.#chosen()?.device;
     if (!device) return [];
     const now = this.#setting.clock.now();
-    const heard = [...device.heard].filter(([, { atMs }]) => atMs >= this.#unit.heardSinceMs);
+    const heard = [...device.heard].filter(([, { atMs }]) => atMs > this.#unit.heardSinceMs);
     const recently = heard.filter(([, { atMs }]) => now - atMs < HEARD_RECENTLY_MS);
     const adapters = this.#adaptersBonded(device.address);
     const bonded = (radio: Radio) => radio.address !== null && adapters.has(radio.address);
@@ -488,22 +587,19 @@ export class UnitSession {
 
   /** The addresses of the adapters that the device has a bond with. */
   #adaptersBonded(address: string): ReadonlySet<string> {
-    if (this.#bonded?.address !== address) {
-      const bonds = (this.#security.bonds?.list() ?? []).filter((bond) => isBondWith(bond, { address, random: true }));
-      this.#bonded = { address, adapters: new Set(bonds.map(({ ownAddress }) => ownAddress)) };
-    }
-    return this.#bonded.adapters;
+    const bonds = this.#bonds().filter((bond) => isBondWith(bond, { address, random: true }));
+    return new Set(bonds.map(({ ownAddress }) => ownAddress));
   }
 
-  /** Before anything is written: the identity that the device itself reports, and its battery. */
-  async #checkUnit(link: Link): Promise<void> {
+  #bonds(): readonly Bond[] {
+    this.#knownBonds ??= this.#security.bonds?.list() ?? [];
+    return this.#knownBonds;
+  }
+
+  /** Before anything is written for the first time: who the device is, and its battery. */
+  async #checkUnit(link: Link, claim: Claim): Promise<void> {
     const { profile } = this.#setting;
-    if (profile.identity.from === 'dis-serial') {
-      const text = await this.#readText(link, DEVICE_INFORMATION, SERIAL_NUMBER_STRING, 'IDENTITY_UNREADABLE');
-      const serial = extractSerial(profile, text);
-      if (serial === null) throw new StationError('IDENTITY_UNREADABLE', text);
-      if (serial !== this.#unit.serial) throw new StationError('NOT_ON_JOB', `the device says it is ${serial}`);
-    }
+    await this.#identify(link, claim);
     if (profile.batteryMin !== undefined) {
       const value = await this.#readValue(link, BATTERY_SERVICE, BATTERY_LEVEL, 'BATTERY_UNREADABLE');
       const level = value[0];
@@ -511,10 +607,44 @@ export class UnitSession {
       if (level < profile.batteryMin)
         throw new StationError('BATTERY_LOW', `${level} %, at least ${profile.batteryMin} %`);
     }
+    this.#checked = true;
   }
 
-  async #readText(link: Link, service: string, uuid: string, code: ErrorCode): Promise<string> {
-    return (await this.#readValue(link, service, uuid, code)).toString('utf8');
+  /** Proves on every link, before it is given to anybody, that the device is the unit; what it rests on goes on record either way. */
+  async #identify(link: Link, claim: Claim): Promise<void> {
+    const { device } = claim;
+    let reported: string | null = null;
+    let proof: IdentityProof | null = null;
+    let error: StationError | null = null;
+    try {
+      reported = await this.#reportedSerial(link);
+      proof = this.#unit.identity.prove(claim, reported);
+      this.#proven = { proof, address: device.address, atMs: this.#setting.clock.now() };
+    } catch (thrown) {
+      error = asStationError(thrown);
+      throw error;
+    } finally {
+      const { address, name, serial: advertised } = device;
+      const [code, detail] = [error?.code ?? null, error?.detail || null];
+      const seen = { link: this.#connects, address, name, advertised, reported, proof, code, detail };
+      this.#write(() => this.#record.identity({ ...seen, atMs: this.#setting.clock.now() }));
+    }
+  }
+
+  /** The serial that the device itself reports. Where it is a second source only, that it has none, or refuses, is no fault. */
+  async #reportedSerial(link: Link): Promise<string | null> {
+    const { from, secondSource } = this.#setting.profile.identity;
+    const needed = from === 'dis-serial';
+    if (!needed && (secondSource === 'none' || this.#unit.reportsNothing)) return null;
+    try {
+      const value = await this.#readValue(link, DEVICE_INFORMATION, SERIAL_NUMBER_STRING, 'IDENTITY_UNREADABLE');
+      return value.toString('utf8');
+    } catch (error) {
+      const { code, retryable } = asStationError(error);
+      if (code === 'IDENTITY_UNREADABLE' || code === 'ATT_TIMEOUT') this.#unit.reportsNothing = true;
+      if (needed || retryable) throw error;
+      return null;
+    }
   }
 
   async #readValue(link: Link, service: string, uuid: string, code: ErrorCode): Promise<Buffer> {
@@ -539,10 +669,14 @@ export class UnitSession {
   }
 }
 
-function latest(devices: readonly HeardDevice[]): HeardDevice | null {
-  const at = (device: HeardDevice) => Math.max(...[...device.heard.values()].map(({ atMs }) => atMs));
-  return devices.toSorted((a, b) => at(b) - at(a))[0] ?? null;
+function latest(claims: readonly Claim[]): Claim | null {
+  const at = ({ device }: Claim) => Math.max(...[...device.heard.values()].map(({ atMs }) => atMs));
+  return claims.toSorted((a, b) => at(b) - at(a))[0] ?? null;
 }
+
+const isKnown = ({ standing }: Claim) => standing.kind === 'known';
+const mayBeTheUnit = ({ standing }: Claim) => standing.kind === 'known' || standing.kind === 'new';
+const hasBond = ({ standing }: Claim) => standing.kind === 'known' && standing.proof === 'bond';
 
 function slotRecord(state: SlotState) {
   const flags = (['active', 'confirmed', 'pending', 'permanent'] as const).filter((flag) => state[flag]).join(' ');

@@ -79,6 +79,10 @@ export class Station {
         quarantined: records.quarantined(profile.product),
         bonds: records.bonds,
         lessons: records.lessons,
+        lastAddresses: records.lastAddresses(
+          profile.product,
+          (job.units ?? []).map(({ serial }) => serial),
+        ),
       },
       { clock, record, signal, emit },
     );

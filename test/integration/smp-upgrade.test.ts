@@ -165,7 +165,8 @@ describe('a server', () => {
     await tray({ units: 1, device: { flash: { eraseMsPerPage: 5, writeUsPerWord: 0 } } });
     await station.run({ units: 1 });
     const reader = station.reader();
-    const frames = [...reader.frames('SN0001')];
+    const smp = reader.show('SN0001').channels.findIndex((uuid) => uuid.startsWith('da2e7828'));
+    const frames = [...reader.frames('SN0001')].filter(({ channel }) => channel === smp);
     const second = frames.findIndex(({ image }) => image !== null);
     const erased = frames.findIndex(
       ({ direction, bytes }) =>

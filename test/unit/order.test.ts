@@ -61,7 +61,15 @@ describe('a device is recognised', () => {
 describe('of the devices heard', () => {
   const heard = (serial: string | null, address = `address of ${serial}`, rssi = -50) => ({
     serial,
-    device: { address, serial, heard: new Map([[{} as Radio, { atMs: 0, rssi }]]) },
+    device: {
+      address,
+      serial,
+      serials: new Set(serial === null ? [] : [serial]),
+      serialSinceMs: 0,
+      name: null,
+      firstMs: 0,
+      heard: new Map([[{} as Radio, { atMs: 0, rssi }]]),
+    },
   });
   const rules = {
     profile: profile({ rssiMin: -75 }),
