@@ -1,13 +1,25 @@
+/** What a controller does of itself, whoever uses it. */
+export interface ControllerLimits {
+  /** Host buffers, of one full packet each. */
+  readonly buffers: number;
+  /** From the anchor of one link to that of the next one; the last link has what is left of the interval. */
+  readonly anchorsApartMs: number;
+  /** A packet to the controller and the report that it is done, together, without its time on the air. */
+  readonly roundTripMs: number;
+}
+
 /** What the air and the protocol allow: the link of a sender that never waits. */
 export interface PerfectSenderConditions {
   readonly phy: '1M' | '2M';
   readonly intervalMs: number;
-  /** Links that share the interval in equal slots. */
+  /** Links that share the interval. */
   readonly links: number;
   /** Octets of payload in a link-layer PDU. */
   readonly dataLength: number;
   readonly mtu: number;
   readonly encrypted: boolean;
+  /** Left out: a controller that gives each link an equal part of the interval and has buffers without end. */
+  readonly controller?: ControllerLimits;
 }
 
 /** The frames of a protocol as they load the air. */
@@ -24,15 +36,16 @@ const INTER_FRAME_SPACE_US = 150;
 const L2CAP_HEADER = 4;
 const ATT_HEADER = 3;
 const MIC = 4;
-const SLOTS_COUNTED = 2000;
+const EVENTS_COUNTED = 2000;
 
 /**
  * Image bytes a second that all links of one radio carry together at most: exactly the protocol's frames and answers, whole PDU exchanges
- * in each link's slot, nothing carried over to the next. Answers ride in the exchanges of the frame after. Source: Core 5.4, Vol 6 Part B,
- * 2.1, 2.4, 4.1.1, 4.5.1. Kept apart from the virtual ether, which is measured against it.
+ * in each link's event, nothing carried over to the next. Answers ride in the exchanges of the frame after. A controller's buffers bound
+ * it by what they carry there and back: each is taken from when a packet is handed over until it is heard to be done. Source: Core 5.4,
+ * Vol 6 Part B, 2.1, 2.4, 4.1.1, 4.5.1; Vol 4 Part E, 4.1. Kept apart from the virtual ether, which is measured against it.
  */
 export function perfectSenderBytesPerSecond(conditions: PerfectSenderConditions, frame: FrameShape): number {
-  const { phy, intervalMs, links, dataLength, encrypted } = conditions;
+  const { phy, intervalMs, links, dataLength, encrypted, controller } = conditions;
   const packets = (values: readonly number[]) =>
     values.flatMap((octets) => split(octets + ATT_HEADER + L2CAP_HEADER, dataLength));
   const airUs = (octets: number) => {
@@ -42,16 +55,29 @@ export function perfectSenderBytesPerSecond(conditions: PerfectSenderConditions,
   const down = packets(frame.writes);
   const up = packets(frame.notifications);
   const exchanges = down.map((octets, i) => airUs(octets) + airUs(up[i] ?? 0) + 2 * INTER_FRAME_SPACE_US);
-  const slotUs = (intervalMs * 1000) / links;
+  const slots = slotsUs(intervalMs * 1000, links, controller);
   let sent = 0;
-  for (let slot = 0; slot < SLOTS_COUNTED; slot++) {
-    for (let leftUs = slotUs; ; sent++) {
-      leftUs -= exchanges[sent % exchanges.length]!;
-      if (leftUs < 0) break;
+  for (const slotUs of slots) {
+    let ofLink = 0;
+    for (let event = 0; event < EVENTS_COUNTED; event++) {
+      for (let leftUs = slotUs; ; ofLink++) {
+        leftUs -= exchanges[ofLink % exchanges.length]!;
+        if (leftUs < 0) break;
+      }
     }
+    sent += ofLink;
   }
-  const imageBytes = (sent / exchanges.length) * frame.imageBytes;
-  return (links * imageBytes * 1000) / (SLOTS_COUNTED * intervalMs);
+  const imageBytesOfPacket = frame.imageBytes / exchanges.length;
+  const byAir = (sent * imageBytesOfPacket * 1000) / (EVENTS_COUNTED * intervalMs);
+  if (!controller) return byAir;
+  const heldMs = controller.roundTripMs + exchanges.reduce((sum, us) => sum + us, 0) / exchanges.length / 1000;
+  return Math.min(byAir, (controller.buffers * imageBytesOfPacket * 1000) / heldMs);
+}
+
+/** The time that each link's events have, in microseconds. */
+function slotsUs(intervalUs: number, links: number, controller: ControllerLimits | undefined): number[] {
+  const apartUs = controller ? Math.min(controller.anchorsApartMs * 1000, intervalUs / links) : intervalUs / links;
+  return Array.from({ length: links }, (_, link) => (link < links - 1 ? apartUs : intervalUs - (links - 1) * apartUs));
 }
 
 /** An SMP upload request that fills `frameBytes`, and its answer (SMP specification, group 1 command 1). */

@@ -364,10 +364,10 @@ class JobRun {
     return Math.min(MOST_LINKS, Math.ceil(this.#together / Math.max(1, this.#pool.radios.length)));
   }
 
-  #intervalMs(questions: boolean): PlannedInterval {
+  #intervalMs(radio: Radio, questions: boolean): PlannedInterval {
     const { intervalMs } = this.#order.profile.link;
     if (intervalMs !== 'auto') return { bulkMs: intervalMs, questionsMs: null };
-    const bulkMs = intervalFor(this.#linksPlanned());
+    const bulkMs = intervalFor(this.#linksPlanned(), radio.controller);
     return { bulkMs, questionsMs: questions ? Math.min(QUESTIONS_INTERVAL_MS, bulkMs) : null };
   }
 
@@ -380,7 +380,7 @@ class JobRun {
       clock: this.#clock,
       watch: this.#watch,
       pool: this.#pool,
-      intervalMs: (questions) => this.#intervalMs(questions),
+      intervalMs: (radio, questions) => this.#intervalMs(radio, questions),
       restarts: this.#restarts,
       bonds,
       lessons,

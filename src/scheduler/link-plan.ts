@@ -1,19 +1,37 @@
+import type { ControllerFacts } from '../contract/board.ts';
+
 /** The most links that are asked of one radio; what its controller really carries is learnt from it. */
 export const MOST_LINKS = 20;
 /** Long enough for interference, short enough that a restart is noticed soon. Milliseconds. */
 export const SUPERVISION_TIMEOUT_MS = 2000;
 
-/** A link that has the radio for itself: seven full packets of 1.408 ms on 2M, four of 2.5 ms on 1M. */
-const ALONE_MS = 10;
-/** What a link is given of each interval among others: five packets, and room for the markers and answers of a frame. */
-const SLOT_MS = 7.5;
+/** A link alone, and up to four: on a real controller shorter ones make links share their air or fail (facts of real controllers). */
+const LEAST_MS = 30;
+/** What each further link adds: six full packets and some, of which controllers that pack events give three, and the last link has the rest. */
+const LINK_MS = 9.375;
+/** What a controller that packs the events of its links reserves for each: a PDU of 251 octets each way on 1M, and some. */
+const PACKED_MS = 5;
+/** A full packet on 2M with its answer. */
+const PACKET_MS = 1.408;
+/** Of the packets in flight one is on the air, one has to be queued behind it, and one is for reports that come late. */
+const PACKETS_BOUND = 3;
 /** Unit of connection intervals (Core 5.4, Vol 6 Part B, 4.5.1). */
 const UNIT_MS = 1.25;
 
 /** The interval of links that only ask a few questions, after a restart. */
 export const QUESTIONS_INTERVAL_MS = 15;
 
-/** The connection interval in milliseconds for so many links on one radio: a slot for each, whole packets in each slot. */
-export function intervalFor(links: number): number {
-  return links <= 1 ? ALONE_MS : Math.ceil((SLOT_MS * links) / UNIT_MS) * UNIT_MS;
+/**
+ * The connection interval in milliseconds for so many links on one radio. Few buffers behind a slow way (a serial bridge) cannot keep an
+ * event going: there the next event begins when the buffers have come back.
+ */
+export function intervalFor(links: number, controller: ControllerFacts | null = null): number {
+  if (controller) {
+    const { aclBuffers, roundTripMs } = controller;
+    const backMs = roundTripMs + PACKETS_BOUND * PACKET_MS;
+    if (backMs > aclBuffers * PACKET_MS) return wholeUnits(Math.max(backMs, links * PACKED_MS));
+  }
+  return wholeUnits(links <= 4 ? LEAST_MS : LINK_MS * links);
 }
+
+const wholeUnits = (ms: number) => Math.ceil(ms / UNIT_MS) * UNIT_MS;

@@ -73,8 +73,8 @@ export interface SessionSetting {
   readonly clock: Clock;
   readonly watch: AirWatch;
   readonly pool: RadioPool;
-  /** The connection interval that suits what the radios carry now; `questions` when only a few are to be asked. */
-  readonly intervalMs: (questions: boolean) => PlannedInterval;
+  /** The connection interval that suits what the radio carries now; `questions` when only a few are to be asked. */
+  readonly intervalMs: (radio: Radio, questions: boolean) => PlannedInterval;
   /** How long the job's units are gone when they restart. */
   readonly restarts: RestartTimes;
   /** Where bonds are kept for good. */
@@ -423,7 +423,7 @@ export class UnitSession {
     const { address, heard } = claim.device;
     this.#rssi = heard.get(radio)?.rssi ?? null;
     const link = await radio.connect(address, {
-      intervalMs: this.#place.intervalMs(intervalMs(this.#restarted)),
+      intervalMs: this.#place.intervalMs(intervalMs(radio, this.#restarted)),
       supervisionTimeoutMs: SUPERVISION_TIMEOUT_MS,
       timeoutMs: CONNECT_TIMEOUT_MS,
       phy: profile.link.phy === '1M' ? '1M' : '2M',

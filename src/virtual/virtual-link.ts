@@ -200,6 +200,11 @@ export class VirtualLink {
       if (listens && goesOn) this.#exchange();
       else this.#eventOver();
     });
+    // What ends at the next anchor is over before the next event begins.
+    if (endsAt === this.nextAnchor) {
+      this.#cancelAnchor();
+      this.#awaitAnchor();
+    }
   }
 
   #heard(centralOctets: number, peripheralOctets: number): void {

@@ -23,6 +23,7 @@ import { cliPath, FRAME_BYTES, openRig, profile, runJob } from './rig.ts';
 
 const IMAGE_BYTES = 1_000_000;
 const WRITE_BYTES = 495;
+const CPU_RUNS = 9;
 const MEGABYTE = 1_000_000;
 const MEMORY_UNITS = 64;
 const MEMORY_LIMIT_MB = 300;
@@ -32,10 +33,14 @@ const cpuMs = (since: NodeJS.CpuUsage) => {
   return (user + system) / 1000;
 };
 
-/** The station's CPU for an upload, records and all, against bare noble writing as many bytes in the same writes. */
+/**
+ * The station's CPU for an upload, records and all, against bare noble writing as many bytes in the same writes: the median of so many runs,
+ * taken in turns in this one process.
+ */
 export async function cpu(): Promise<Figure[]> {
-  const bare = await bareCpuMs();
-  const own = await stationCpuMs();
+  const runs: { bare: number; own: number }[] = [];
+  for (let run = 0; run < CPU_RUNS; run++) runs.push({ bare: await bareCpuMs(), own: await stationCpuMs() });
+  const { bare, own } = runs.sort((a, b) => a.own / a.bare - b.own / b.bare)[Math.floor(CPU_RUNS / 2)]!;
   return [
     atMost('CPU per MB / bare noble', (own / IMAGE_BYTES) * MEGABYTE, (bare / IMAGE_BYTES) * MEGABYTE, 1.5, 'ms/MB'),
   ];

@@ -22,6 +22,11 @@ export function atLeast(
   return { name, value, unit, limit, ratio, goal: `>= ${goal}`, ok: ratio >= goal && value <= ceiling };
 }
 
+/** A figure beside others, held against nothing. */
+export function shown(name: string, value: number, limit: number, unit: string): Figure {
+  return { name, value, unit, limit, ratio: value / limit, goal: '–', ok: true };
+}
+
 /** A cost: at most `goal` times the limit. */
 export function atMost(name: string, value: number, limit: number, goal: number, unit: string): Figure {
   const ratio = value / limit;

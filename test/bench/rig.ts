@@ -15,6 +15,7 @@ import type { Radio } from '../../src/radio/radio.ts';
 import { fixedShelf } from '../../src/radio/radio-shelf.ts';
 import { RecordWriter } from '../../src/records/record-writer.ts';
 import { Station } from '../../src/station/station.ts';
+import { realController } from './controller.ts';
 
 export const cliPath = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
@@ -38,9 +39,10 @@ export const fusProfile = productFile.parse({
   identity: { from: 'name', pattern: '^DFU-(.+)$' },
 });
 
-/** A virtual tray in a process of its own, with so many radios. Released by `using`. */
+/** A virtual tray in a process of its own, with so many radios, whose controllers are as real ones. */
 export async function openRig(tray: z.input<typeof trayFile>, radioCount: number, isolate = false): Promise<Rig> {
-  const child = await startVirtualTray(trayFile.parse(tray), { fork: forkOnNode(cliPath) });
+  const described = { ...tray, controller: { ...realController, ...tray.controller } };
+  const child = await startVirtualTray(trayFile.parse(described), { fork: forkOnNode(cliPath) });
   const radios: Radio[] = [];
   for (let i = 1; i <= radioCount; i++) {
     const spec = { kind: 'h4', name: `virtual:${i}`, path: child.path } as const;

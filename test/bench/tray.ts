@@ -8,6 +8,7 @@ import { RecordWriter } from '../../src/records/record-writer.ts';
 import { intervalFor } from '../../src/scheduler/link-plan.ts';
 import { Station } from '../../src/station/station.ts';
 import { testFirmware } from '../support/virtual-station.ts';
+import { limitsOf } from './controller.ts';
 import { atMost, type Figure } from './figure.ts';
 import { benchProduct, FRAME_BYTES, openRig } from './rig.ts';
 
@@ -21,10 +22,18 @@ const FLASH = { writeUsPerWord: 43, eraseMsPerPage: 87.5 };
 const BOOT_MS = 1500;
 const SWAP_MS = 1000;
 const RESTART_AFTER_MS = 250;
+/** What hears an advertiser at once waits half of its interval, and half of the 10 ms by which each is late (Core 5.4, Vol 6 Part B, 4.4.2.2). */
+const HEARD_MS = (100 + 10) / 2;
+/**
+ * Questions that no station can leave out, each an event of the shortest interval there is: before the upload MTU, service, characteristic,
+ * subscription and image list; after the restart the same, and the confirmation.
+ */
+const QUESTIONS_MS = { before: 5 * 7.5, after: 6 * 7.5 };
 
 /**
- * The least that a tray can take, in milliseconds: nothing can be sent before a unit has erased its slot, all bytes of a radio's units have
- * to go through its air, or through one unit's flash, and the last unit restarts after its last byte.
+ * The least that a tray can take, in milliseconds: nothing can be sent before a unit has been connected to and asked, and has erased its
+ * slot; all bytes of a radio's units have to go through its air, or through one unit's flash; the last unit restarts after its last byte, and
+ * has to be found, connected to and asked again.
  */
 function lowerBoundMs(imageBytes: number): number {
   const perRadio = UNITS / RADIOS;
@@ -35,12 +44,16 @@ function lowerBoundMs(imageBytes: number): number {
     dataLength: 251,
     mtu: 498,
     encrypted: false,
+    controller: limitsOf(),
   };
   const air =
     ((perRadio * imageBytes) / perfectSenderBytesPerSecond(conditions, smpUploadShape(FRAME_BYTES, 498))) * 1000;
   const write = ((imageBytes / 4) * FLASH.writeUsPerWord) / 1000;
   const erase = Math.ceil(imageBytes / PAGE_BYTES) * FLASH.eraseMsPerPage;
-  return erase + Math.max(air, write) + RESTART_AFTER_MS + SWAP_MS + BOOT_MS;
+  const start = HEARD_MS + QUESTIONS_MS.before;
+  // Heard once to be found, and once more to be connected to.
+  const restart = RESTART_AFTER_MS + SWAP_MS + BOOT_MS + 2 * HEARD_MS + QUESTIONS_MS.after;
+  return start + erase + Math.max(air, write) + restart;
 }
 
 /** How long a tray takes from the first attempt's beginning to the end, all units found. */

@@ -39,7 +39,7 @@ describe('a link', () => {
   test('is given full packets and 2M without the device asking, which is on record', async () => {
     const { outcome, facts } = await upgrade({ device: { slotKiB: 256, bootMs: 500 } });
     expect(outcome).toBe('pass');
-    expect(facts).toMatchObject({ mtu: 498, dataLength: 251, phy: '2M', intervalMs: 10, intervalChanges: [] });
+    expect(facts).toMatchObject({ mtu: 498, dataLength: 251, phy: '2M', intervalMs: 30, intervalChanges: [] });
   });
 
   test.each([
@@ -70,7 +70,10 @@ describe('a link', () => {
   ])(
     'whose device asks for an interval of %i ms is answered, and an unknown signalling command is rejected',
     async (wantsIntervalMs, answer) => {
-      const { outcome } = await upgrade({ device: { bootMs: 500, wantsIntervalMs } }, { capture: 'always' });
+      const { outcome } = await upgrade(
+        { device: { bootMs: 500, wantsIntervalMs } },
+        { capture: 'always', link: { intervalMs: 10 } },
+      );
       expect(outcome).toBe('pass');
       const signalled = sent(SIGNALLING_CHANNEL).map((pdu) => pdu.toString('hex'));
       expect(signalled.slice(0, 2)).toEqual([answer, '010202000000']);

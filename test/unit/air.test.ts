@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { perfectSenderBytesPerSecond, smpUploadShape } from '../../src/radio/perfect-sender.ts';
+import { intervalFor } from '../../src/scheduler/link-plan.ts';
 import { exchangeUs, pduUs } from '../../src/virtual/air-time.ts';
 
 // Worked out by hand from Core 5.4, Vol 6 Part B, 2.1: on 2M an octet takes 4 µs, on 1M 8 µs; a PDU is preamble (2 or 1 octets), access
@@ -48,5 +49,35 @@ describe('the perfect sender', () => {
     const packets = { imageBytes: 244, writes: [244], notifications: [] };
     const endless = { ...conditions, encrypted: true, intervalMs: 100, mtu: 247 };
     expect(perfectSenderBytesPerSecond(endless, packets) / 1000).toBeCloseTo(244 / 1.408, 0);
+  });
+
+  const real = { buffers: 7, anchorsApartMs: 4.81, roundTripMs: 0 };
+
+  test('knows where a controller puts the events of four links: three, three, three and eleven packets in 30 ms', () => {
+    const packets = { imageBytes: 244, writes: [244], notifications: [] };
+    const four = { ...conditions, links: 4, intervalMs: 30, mtu: 247, controller: real };
+    expect(perfectSenderBytesPerSecond(four, packets)).toBeCloseTo(((3 + 3 + 3 + 11) * 244) / 0.03, 6);
+  });
+
+  test('has no more than seven packets on their way there and back', () => {
+    const packets = { imageBytes: 244, writes: [244], notifications: [] };
+    const far = { ...conditions, intervalMs: 30, mtu: 247, controller: { ...real, roundTripMs: 20 } };
+    expect(perfectSenderBytesPerSecond(far, packets)).toBeCloseTo((7 * 244 * 1000) / (20 + 1.392), 6);
+  });
+});
+
+describe('the connection interval', () => {
+  const controller = { aclOctets: 251, encryption: true, dataLength: true, phy2M: true };
+
+  test('is 30 ms for up to four links, as shorter ones fail or share their air on a real controller, and grows with more', () => {
+    expect([1, 2, 3, 4].map((links) => intervalFor(links))).toEqual([30, 30, 30, 30]);
+    expect([8, 16, 20].map((links) => intervalFor(links))).toEqual([75, 150, 187.5]);
+  });
+
+  test('is as short as the buffers are back where few of them cannot keep an event going', () => {
+    expect(intervalFor(1, { ...controller, aclBuffers: 7, roundTripMs: 1 })).toBe(30);
+    expect(intervalFor(1, { ...controller, aclBuffers: 7, roundTripMs: 8 })).toBe(12.5);
+    expect(intervalFor(1, { ...controller, aclBuffers: 16, roundTripMs: 8 })).toBe(30);
+    expect(intervalFor(8, { ...controller, aclBuffers: 7, roundTripMs: 20 })).toBe(40);
   });
 });
