@@ -69,6 +69,8 @@ export interface UpgradeContext {
   progress(image: number, bytes: number, totalBytes: number): void;
   /** Slots as the device reported them at a step. */
   slots(when: 'before' | 'after-upload' | 'after-boot' | 'final', slots: readonly SlotState[]): void;
+  /** What is known of each image after the restart, whatever the attempt then comes to. */
+  images(results: readonly ImageResult[]): void;
   /** The order of a frame's parts was broken; times are the clock's. */
   anomaly(anomaly: OrderAnomaly): void;
   /** An upload ended, whole or broken off. */

@@ -122,6 +122,8 @@ export class UnitSession {
   /** It has restarted after its upload: what is left are questions. */
   #restarted = false;
   readonly #uploads: UploadFigures[] = [];
+  /** What is known of each image, should the attempt fail. */
+  #images: readonly ImageSummary[] = [];
   readonly #signal: [number, number][] = [];
   readonly #anomalies: OrderAnomaly[] = [];
   readonly #channels: string[] = [];
@@ -229,7 +231,7 @@ export class UnitSession {
     } catch (thrown) {
       const error = asStationError(thrown);
       const { code, detail, retryable } = error;
-      return { outcome: outcomeOf(code), code, detail: detail || null, retryable, images: [], ...figures() };
+      return { outcome: outcomeOf(code), code, detail: detail || null, retryable, images: this.#images, ...figures() };
     } finally {
       await this.#letGo();
     }
@@ -296,6 +298,9 @@ export class UnitSession {
         this.#place?.fill(false);
         this.#uploads.push(upload);
         this.#facts = this.#link?.facts() ?? this.#facts;
+      },
+      images: (results) => {
+        this.#images = results;
       },
       learnt: (running) => lessons.learnt(profile.product, running),
       learn: (running, lesson) => this.#write(() => lessons.learn(profile.product, running, lesson)),

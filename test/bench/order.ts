@@ -165,6 +165,7 @@ async function upgrade(firmware: FirmwarePackage, cause: Cause, every: number, r
     slots: () => undefined,
     anomaly: (anomaly) => anomalies.push(anomaly),
     uploaded: () => undefined,
+    images: () => undefined,
     learnt: () => NOTHING_LEARNT,
     learn: () => undefined,
     remark: () => undefined,

@@ -148,8 +148,9 @@ describe('the profile’s own proof', () => {
   test('a contradiction fails even what the image list reads back', async () => {
     const device = { characteristics: [{ ...uuids, value: '0.0.9' }] };
     const profile = { retries: 0, proof: { images: [{ image: 0, characteristic: uuids }] } };
-    const { outcome, attempt } = await upgrade(device, { profile });
+    const { outcome, attempt, verified } = await upgrade(device, { profile });
     expect(outcome).toBe('fail WRONG_IMAGE_RUNNING');
+    expect(verified).toEqual(['0 no']);
     expect(attempt.steps.some(({ name }) => name === 'confirm')).toBe(false);
   });
 });
@@ -178,7 +179,9 @@ describe('several images that swap', () => {
   test.each([0, 1])('image %i rejected alone fails the unit', async (image) => {
     const faults: Faults = [{ unit: 1, at: 'boot', do: 'reject-image', image }];
     const run = { faults, firmware: await cores(), profile: { retries: 0 } };
-    expect((await upgrade(three, run)).outcome).toBe('fail BOOTLOADER_REJECTED');
+    const { outcome, verified } = await upgrade(three, run);
+    expect(outcome).toBe('fail BOOTLOADER_REJECTED');
+    expect(verified).toEqual([0, 1].map((index) => `${index} ${index === image ? 'no' : 'read-back'}`));
   });
 
   test('one that comes up by another hash is another image', async () => {

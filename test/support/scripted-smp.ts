@@ -126,6 +126,7 @@ export function scriptedUpgrade(
     slots: (when, seen) => slots.push({ when, slots: seen }),
     anomaly: () => undefined,
     uploaded: () => undefined,
+    images: () => undefined,
     learnt: () => NOTHING_LEARNT,
     learn: () => undefined,
     remark: (finding) => remarks.push(finding),

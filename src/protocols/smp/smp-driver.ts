@@ -244,9 +244,14 @@ class SmpUpgrade {
     return images.every((image) => {
       const active = activeSlot(slots, image.index);
       const proof = this.#proofs.get(image.index);
-      const contradicted = proof !== undefined && proof.said !== null && !proof.holds;
-      return active ? active.hash === runsAs(image) && !contradicted : proof?.holds === true;
+      return active ? active.hash === runsAs(image) && !this.#contradicted(image.index) : proof?.holds === true;
     });
+  }
+
+  /** Whether what the profile names as proof says that another image runs. */
+  #contradicted(index: number): boolean {
+    const proof = this.#proofs.get(index);
+    return proof !== undefined && proof.said !== null && !proof.holds;
   }
 
   /** Whether everything of the package that is listed as running would be so after the next restart, too. */
@@ -440,11 +445,19 @@ class SmpUpgrade {
   }
 
   /** After the restart: the package's images run, or it is said why not. */
-  async #verifyRunning(before: readonly SlotState[]): Promise<SlotState[]> {
+  async #verifyRunning(settled: readonly SlotState[]): Promise<SlotState[]> {
     const slots = await this.#connection.surviving(() => this.#slots());
     this.#context.slots('after-boot', slots);
-    for (const image of this.#images) this.#mustRun(image, slots, before);
-    await this.#prove(slots);
+    // What was read before the restart says nothing of what runs now.
+    const before = this.#proofs;
+    this.#proofs = new Map();
+    const findings = new Map(this.#images.map((image) => [image.index, this.#notRunning(image, slots, settled)]));
+    const tell = () => this.#context.images(this.#results(slots, (index) => Boolean(findings.get(index))));
+    tell();
+    for (const finding of findings.values()) if (finding) throw finding;
+    this.#proofs = await this.#connection.surviving(() => this.#readProofs(slots));
+    tell();
+    this.#refuseContradiction(slots, before);
     return slots;
   }
 
@@ -452,25 +465,25 @@ class SmpUpgrade {
    * Blames nobody without evidence: an image that is not listed as running may run all the same where it was never listed so. That it is
    * gone from the second slot says nothing: a bootloader that rejects an image erases it as one that has taken it over does.
    */
-  #mustRun(image: FirmwareImage, slots: readonly SlotState[], before: readonly SlotState[]): void {
+  #notRunning(image: FirmwareImage, slots: readonly SlotState[], before: readonly SlotState[]): StationError | null {
     const { index } = image;
     const active = activeSlot(slots, index);
-    if (active?.hash === runsAs(image)) return;
+    if (active?.hash === runsAs(image)) return null;
     const left = slots.find((slot) => slot.image === index && !slot.active && slot.hash === image.image.hash);
     const was = activeSlot(before, index);
     if (!active) {
-      if (left) throw new StationError('BOOTLOADER_REJECTED', `image ${index} still lies in the second slot`);
+      if (left) return new StationError('BOOTLOADER_REJECTED', `image ${index} still lies in the second slot`);
       if (was || index === this.#context.profile.upgrade.applicationImage) {
-        throw new StationError('PROOF_MISSING', `image ${index} is not listed as running`);
+        return new StationError('PROOF_MISSING', `image ${index} is not listed as running`);
       }
-      return;
+      return null;
     }
-    if (active.hash === '') throw new StationError('PROOF_MISSING', `image ${index} is listed without a hash`);
+    if (active.hash === '') return new StationError('PROOF_MISSING', `image ${index} is listed without a hash`);
     if (active.hash !== was?.hash) {
-      throw new StationError('WRONG_IMAGE_RUNNING', `image ${index}: ${short(active.hash)}`);
+      return new StationError('WRONG_IMAGE_RUNNING', `image ${index}: ${short(active.hash)}`);
     }
     const tried = left !== undefined && !left.pending;
-    throw new StationError(
+    return new StationError(
       tried ? 'SWAP_REVERTED' : 'BOOTLOADER_REJECTED',
       `image ${index}: ${short(active.hash)} runs, as before`,
     );
@@ -487,9 +500,7 @@ class SmpUpgrade {
   }
 
   /** What the profile names as proof must not contradict. */
-  async #prove(slots: readonly SlotState[]): Promise<void> {
-    const before = this.#proofs;
-    this.#proofs = await this.#connection.surviving(() => this.#readProofs(slots));
+  #refuseContradiction(slots: readonly SlotState[], before: ReadonlyMap<number, ProofReading>): void {
     for (const { image, said, holds, why, expected } of this.#proofs.values()) {
       if (said === null) {
         this.#context.remark({ code: 'PROOF_UNREAD', values: { image, said: why } });
@@ -522,22 +533,31 @@ class SmpUpgrade {
 
   async #verifyConfirmed(before: readonly SlotState[], refusal: SmpRefusal | null): Promise<SlotState[]> {
     const slots = await this.#connection.surviving(() => this.#slots());
-    for (const image of this.#images) this.#mustRun(image, slots, before);
+    for (const image of this.#images) {
+      const finding = this.#notRunning(image, slots, before);
+      if (finding) throw finding;
+    }
     if (!this.#confirmed(slots)) throw new StationError('NOT_CONFIRMED', refusal?.detail ?? '', { retryable: true });
     return slots;
   }
 
-  /** @throws StationError PROOF_MISSING where the profile demands proof that there is not */
-  #result(outcome: UpgradeResult['outcome'], slots: readonly SlotState[]): UpgradeResult {
-    const images = this.#images
+  /** Each image's own result; `refuted` says of which it is known that it does not run. */
+  #results(slots: readonly SlotState[], refuted: (index: number) => boolean): ImageResult[] {
+    return this.#images
       .toSorted((a, b) => a.index - b.index)
-      .map((image): ImageResult => {
+      .map((image) => {
         const { index } = image;
-        const readBack = activeSlot(slots, index)?.hash === runsAs(image);
-        const proven = readBack || (activeSlot(slots, index) === null && this.#proofs.get(index)?.holds === true);
-        const verified: Verification = proven ? 'read-back' : outcome === 'staged' ? 'no' : 'indirect';
+        const active = activeSlot(slots, index);
+        const proven = active?.hash === runsAs(image) || (active === null && this.#proofs.get(index)?.holds === true);
+        const wrong = refuted(index) || this.#contradicted(index);
+        const verified: Verification = proven && !this.#contradicted(index) ? 'read-back' : wrong ? 'no' : 'indirect';
         return { index, hash: image.image.hash, version: formatVersion(image.image.version), verified };
       });
+  }
+
+  /** @throws StationError PROOF_MISSING where the profile demands proof that there is not */
+  #result(outcome: UpgradeResult['outcome'], slots: readonly SlotState[]): UpgradeResult {
+    const images = this.#results(slots, () => outcome === 'staged');
     const open = images.find(({ verified }) => verified === 'indirect');
     if (open && this.#context.profile.proof.demand) {
       const why = this.#proofs.get(open.index)?.why;
