@@ -94,7 +94,7 @@ describe('a controller that packs its links’ events, and has 7 buffers', () =>
   });
 
   test('may fall behind the clock, as a simulation does: the order of what is heard tells enough', () => {
-    expect(share({ links: 4, intervalMs: 30, buffers: 7, dilation: 1.1 })).toBeGreaterThan(0.9);
+    expect(share({ links: 4, intervalMs: 30, buffers: 7, dilation: 1.1 })).toBeGreaterThan(0.95);
   });
 });
 

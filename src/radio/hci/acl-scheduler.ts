@@ -69,7 +69,7 @@ const EVENTS_COMPARED = 16;
  * What the way to the controller takes beyond its shortest, learnt up to `most`: up by `late` for each event that packets missed, down by
  * the share `inTime` for each that none did.
  */
-const DELAY_MS = { most: 8, late: 0.5, inTime: 0.002 } as const;
+const DELAY_MS = { most: 4, late: 0.5, inTime: 0.005 } as const;
 /** A link that is alone is refilled when this part of the buffers is free, where the rest bridges the way to the controller and back. */
 const REFILL_SHARE = 0.25;
 /** A pause of so much of the interval, and of so many packets, separates two events of the same link. */
@@ -104,7 +104,9 @@ export class AclScheduler {
   #delayMs = 0;
   /** By how much all events come later than their phases say: reports are delayed together, and clocks drift. */
   #shiftMs = 0;
+  /** How many reports in a row came at quite another time than expected, and by how much. */
   #strange = 0;
+  #strangeMs = 0;
 
   /** `shortestTripMs` is how long a packet takes to the controller, and its report back, together and at least. */
   constructor(
@@ -210,27 +212,38 @@ export class AclScheduler {
   #follow(link: LinkQueue, now: number): void {
     const { intervalMs, packetMs } = this.#shapeOf(link.handle);
     const pauseMs = Math.max(EVENT_PAUSE.interval * intervalMs, EVENT_PAUSE.packets * packetMs);
-    if (link === this.#current && now - this.#heardMs <= pauseMs) return;
+    if (link === this.#current && now - this.#heardMs <= pauseMs) {
+      this.#learnPhase(link, now, this.#served);
+      return;
+    }
     if (this.#current) this.#over(this.#current);
     this.#current = link;
     this.#served = 0;
     if (link.beganMs === null) link.phaseMs = now - this.#shiftMs;
-    else this.#learnPhase(link, now, intervalMs);
+    else this.#learnPhase(link, now, 0);
     link.beganMs = now;
   }
 
-  /** An event was heard of: what is heard late was delayed on its way, unless that happens again and again. */
-  #learnPhase(link: LinkQueue, now: number, intervalMs: number): void {
-    const sinceMs = now - this.#shiftMs - link.phaseMs;
+  /**
+   * A packet was heard to be over, behind so many others of its event. What is heard late was delayed on its way, unless that happens again
+   * and again and by as much: then the controller's time has fallen behind. What was held up and comes all at once is later by less each time.
+   */
+  #learnPhase(link: LinkQueue, now: number, behind: number): void {
+    const { intervalMs, packetMs } = this.#shapeOf(link.handle);
+    const sinceMs = now - this.#shiftMs - link.phaseMs - behind * packetMs;
     const offMs = sinceMs - Math.round(sinceMs / intervalMs) * intervalMs;
     if (Math.abs(offMs) <= JITTER_MS) {
-      this.#strange = link.strange = 0;
+      this.#strange = 0;
       this.#shiftMs += offMs < 0 ? offMs : offMs * LATE_BELIEVED;
+      if (behind > 0) return;
+      link.strange = 0;
       link.phaseMs += offMs * PHASE_BELIEVED;
       return;
     }
-    this.#strange += 1;
-    link.strange += 1;
+    const isAsBefore = Math.abs(offMs - this.#strangeMs) < packetMs / 2;
+    this.#strange = isAsBefore ? this.#strange + 1 : 1;
+    this.#strangeMs = offMs;
+    if (behind === 0) link.strange += 1;
     if (this.#strange >= STRANGE_EVENTS) {
       this.#shiftMs += offMs;
       this.#strange = 0;
@@ -273,6 +286,7 @@ export class AclScheduler {
       leftSome &&
       served < link.capacity &&
       link.settled >= SETTLED_EVENTS &&
+      this.#strange === 0 &&
       handedMs >= this.#heardMs - this.#roundTripMs - SURE_PACKETS * packetMs;
     this.#delayMs = isLate ? Math.min(most, this.#delayMs + late) : this.#delayMs * (1 - inTime);
     if (!leftSome && served < link.capacity) return;
