@@ -46,17 +46,20 @@ interface Wait {
 }
 
 /** So much of a busy radio's air a search may have cost each time that the wait for a unit has doubled. */
-const SEARCH_MS = 400;
+const SEARCH_MS = 200;
+const MOST_SHARE_LOG2 = 2;
+/** How often it is looked whether a wait has doubled. */
+const STEER_MS = 400;
 const LEAST_SHARE = 1 / 64;
 /** While another radio has nothing to do the busy ones leave the beginning of a search to it. */
 const IDLE_FIRST_MS = 3000;
 
 /**
  * What listening may take of the air of a radio with uploads, `waitedMs` into the wait. To hear a device costs as much of the air at any
- * share, while one that is not there costs more the more is listened: half at first, and half as much each time that the wait has doubled.
+ * share, while one that is not there costs more the more is listened: a quarter at first, and half as much each time that the wait has doubled.
  */
 export function searchShare(waitedMs: number): number {
-  const doublings = Math.max(1, Math.ceil(Math.log2(waitedMs / SEARCH_MS)));
+  const doublings = Math.max(MOST_SHARE_LOG2, Math.ceil(Math.log2(waitedMs / SEARCH_MS)));
   return Math.max(LEAST_SHARE, 2 ** -doublings);
 }
 
@@ -146,7 +149,7 @@ export class AirWatch {
       listening?.stop();
     }
     if (waitedMs.length === 0) return;
-    this.#cancelNextShare = this.#clock.after(SEARCH_MS, () => this.steer());
+    this.#cancelNextShare = this.#clock.after(STEER_MS, () => this.steer());
   }
 
   devices(): HeardDevice[] {

@@ -1,3 +1,5 @@
+/** What is taken for it before the first has come back: no device with an image to move is back sooner. Milliseconds. */
+const UNKNOWN_MS = 2000;
 /** Of the shortest absence so much is waited before a busy radio searches: no two restarts are quite alike. */
 const SURE_SHARE = 0.9;
 
@@ -5,9 +7,9 @@ const SURE_SHARE = 0.9;
 export class RestartTimes {
   #shortestMs: number | null = null;
 
-  /** For how long a unit that restarts need not be searched for, in milliseconds; 0 while nothing is known. */
+  /** For how long a unit that restarts need not be searched for by a radio that has other units to upload to, in milliseconds. */
   get absentMs(): number {
-    return (this.#shortestMs ?? 0) * SURE_SHARE;
+    return (this.#shortestMs ?? UNKNOWN_MS) * SURE_SHARE;
   }
 
   /** A unit was heard again so long after its link had ended. */

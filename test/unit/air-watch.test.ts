@@ -153,16 +153,16 @@ describe('the radios of a job', () => {
       clock.pass(ms);
       return radio.share;
     });
-    expect(shares).toEqual([1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 64]);
+    expect(shares).toEqual([1 / 4, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64]);
   });
 
-  test('give it half of the air again when another one is missed', () => {
+  test('give it a quarter of the air again when another one is missed', () => {
     const radio = new Ear('a');
     const { air, clock } = watch([radio], new Set([radio]));
     air.listen();
     clock.pass(30_000);
     const stop = air.listen();
-    expect(radio.share).toBe(1 / 2);
+    expect(radio.share).toBe(1 / 4);
     stop();
     expect(radio.share).toBe(1 / 64);
   });
@@ -173,7 +173,7 @@ describe('the radios of a job', () => {
     air.listen();
     expect([busy.share, idle.share]).toEqual([0, 1]);
     clock.pass(3700);
-    expect([busy.share, idle.share]).toEqual([1 / 16, 1]);
+    expect([busy.share, idle.share]).toEqual([1 / 32, 1]);
   });
 
   test('follow what they carry: one whose last upload has ended listens as much as it can', () => {
@@ -181,7 +181,7 @@ describe('the radios of a job', () => {
     const carrying = new Set([radio]);
     const { air } = watch([radio], carrying);
     air.listen();
-    expect(radio.share).toBe(1 / 2);
+    expect(radio.share).toBe(1 / 4);
     carrying.clear();
     air.steer();
     expect(radio.share).toBe(1);
@@ -190,7 +190,7 @@ describe('the radios of a job', () => {
   test('with uploads do not search for a unit while its restart cannot be over', () => {
     const [radio, restarts] = [new Ear('a'), new RestartTimes()];
     const { air, clock } = watch([radio], new Set([radio]));
-    expect(restarts.absentMs).toBe(0);
+    expect(restarts.absentMs).toBe(1800);
     restarts.seen(6000);
     restarts.seen(5000);
     restarts.seen(9000);
@@ -198,7 +198,7 @@ describe('the radios of a job', () => {
     clock.pass(4400);
     expect(radio.share).toBe(0);
     clock.pass(400);
-    expect(radio.share).toBe(1 / 2);
+    expect(radio.share).toBe(1 / 4);
   });
 
   test('that come later, or are gone, take part or do not', () => {
