@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { systemClock } from '../clock.ts';
 import type { LogReading } from '../contract/comparison.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
+import { visibleJson, visibleLines } from '../contract/foreign-text.ts';
 import type { JobEvent } from '../contract/job-events.ts';
 import { type Outcome, outcomes } from '../contract/records.ts';
 import { comparisonText } from '../diagnostics/attempt-comparison.ts';
@@ -31,8 +32,8 @@ const EXIT_CANNOT_START = 2;
 const EXIT_INTERRUPTED = 130;
 const PROGRESS_EVERY_MS = 250;
 
-const say = (text: string) => void process.stdout.write(`${text}\n`);
-const sayJson = (value: unknown) => say(JSON.stringify(value));
+const say = (text: string) => void process.stdout.write(`${visibleLines(text)}\n`);
+const sayJson = (value: unknown) => void process.stdout.write(`${visibleJson(value)}\n`);
 
 function positive(text: string): number {
   const value = Number(text);
@@ -355,7 +356,7 @@ function openReader(options: RecordsOptions): RecordReader {
 /** An error as the command line tells it: the sentence for people, the code for machines. */
 function report(error: unknown): void {
   const { code, message, detail } = asStationError(error);
-  process.stderr.write(`${code}: ${message}\n`);
+  process.stderr.write(`${code}: ${visibleLines(message)}\n`);
   if (process.argv.includes('--json')) sayJson({ type: 'error', code, message, detail });
   if (code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }

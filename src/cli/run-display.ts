@@ -1,4 +1,5 @@
 import { sentences } from '../contract/errors.ts';
+import { visible, visibleLines } from '../contract/foreign-text.ts';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { textTable } from '../diagnostics/text-table.ts';
 
@@ -68,7 +69,9 @@ export class RunDisplay {
     }
   }
 
-  #set(unit: string, text: string, done?: number, total?: number, frequent = false): void {
+  #set(name: string, said: string, done?: number, total?: number, frequent = false): void {
+    const unit = visible(name);
+    const text = visible(said);
     const line = this.#lines.get(unit) ?? { text: '', done: 0, total: 0, startedMs: performance.now() };
     this.#lines.set(unit, line);
     line.text = text;
@@ -81,7 +84,7 @@ export class RunDisplay {
   #say(text: string): void {
     if (this.#output.isTTY && this.#drawn > 0) this.#output.write(`\x1b[${this.#drawn}A\x1b[J`);
     this.#drawn = 0;
-    this.#output.write(`${text}\n`);
+    this.#output.write(`${visibleLines(text)}\n`);
     if (this.#output.isTTY && this.#lines.size > 0) this.#draw(true);
   }
 

@@ -10,6 +10,7 @@ import {
   outcomes,
   type Statistics,
 } from './records.ts';
+import { serial } from './serial.ts';
 
 /** What a person may do; each role may do what those before it may. */
 export const roles = ['operator', 'engineer', 'administrator'] as const;
@@ -263,7 +264,7 @@ export const commands = {
       rows: z.int().min(1).max(26),
       columns: z.int().min(1).max(32),
       units: z
-        .array(z.strictObject({ serial: name, slot: z.string().max(4).nullable() }))
+        .array(z.strictObject({ serial, slot: z.string().max(4).nullable() }))
         .max(832)
         .nullable(),
     }),

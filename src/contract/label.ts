@@ -1,3 +1,5 @@
+import { serialProblem } from './serial.ts';
+
 /** What a scanned label says: a plain serial, or the elements of a GS1 element string. */
 export interface Label {
   readonly serial: string;
@@ -40,7 +42,7 @@ export function readLabel(text: string): Label | null {
       : new Map([['21', trimmed]]);
   const serial = elements?.get('21');
   const gtin = elements?.get('01') ?? null;
-  if (!serial || (gtin !== null && !checkDigitHolds(gtin))) return null;
+  if (!serial || serialProblem(serial) !== null || (gtin !== null && !checkDigitHolds(gtin))) return null;
   return { serial, gtin, batch: elements?.get('10') ?? null };
 }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { slotNames } from '../contract/board.ts';
 import type { LibraryFirmware, LibraryProfile, LibraryState, WorkOrder } from '../contract/commands.ts';
 import { StationError } from '../contract/errors.ts';
-import { jobFile } from '../contract/job-file.ts';
+import { jobFile, unitListProblems } from '../contract/job-file.ts';
 import { type ProductProfile, productFile } from '../contract/product-file.ts';
 import { type FirmwarePackage, parseFirmware } from '../firmware/firmware-package.ts';
 import type { ChangeLog } from '../records/change-log.ts';
@@ -117,11 +117,8 @@ export class Library {
     const slots = new Set(slotNames(rows, columns));
     const stray = units?.find(({ slot }) => slot !== null && !slots.has(slot));
     if (stray) throw new StationError('SLOT_UNKNOWN', `${stray.slot} on a tray of ${rows} × ${columns}`);
-    for (const key of ['serial', 'slot'] as const) {
-      const values = (units ?? []).flatMap((unit) => unit[key] ?? []);
-      const twice = values.find((value, index) => values.indexOf(value) !== index);
-      if (twice) throw new StationError('INPUT_INVALID', `${twice} is listed twice`);
-    }
+    const problem = unitListProblems(units ?? [], { rows, columns })[0];
+    if (problem) throw new StationError('INPUT_INVALID', problem.message);
     const after = { product, firmware: order.firmware, rows, columns, units: units?.length ?? null };
     this.#changes.record({ actor, action: 'add-work-order', subject: name, after }, () =>
       this.#store.addWorkOrder(order),

@@ -36,7 +36,7 @@ describe('a YAML file', () => {
       'a serial listed twice',
       'job: a\nunits:\n  - {serial: x}\n  - {serial: x}\n',
       jobFile,
-      /line 2, units: a serial is listed twice/,
+      /line 4, units\.1\.serial: a serial is listed twice/,
     ],
     [
       'a pattern that is none',
