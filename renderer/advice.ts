@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../src/contract/errors.ts';
-import { type Outcome, outcomeOf } from '../src/contract/records.ts';
+import { endedWell, type Outcome, outcomeOf } from '../src/contract/records.ts';
 
 /** What an operator does with a unit that failed; its words are in the catalogue under `advice`. */
 export type Advice =
@@ -27,6 +27,7 @@ const known: Partial<Record<ErrorCode, Advice>> = {
   BATTERY_LOW: 'charge',
   WRONG_PRODUCT: 'wrong',
   NOT_ON_JOB: 'wrong',
+  IDENTITY_CHANGED: 'wrong',
   SERVICE_NOT_FOUND: 'wrong',
   IMAGE_TOO_LARGE: 'wrong',
   IMAGE_SLOT_UNKNOWN: 'wrong',
@@ -50,7 +51,7 @@ const known: Partial<Record<ErrorCode, Advice>> = {
 
 /** What to do with a unit that ended like this; null when it passed. */
 export function adviceFor(outcome: Outcome | null, code: ErrorCode | null, quarantined: boolean): Advice | null {
-  if (outcome === null || outcome === 'pass' || outcome === 'skipped' || outcome === 'staged') return null;
+  if (outcome === null || endedWell(outcome)) return null;
   if (quarantined) return 'quarantine';
   if (code === null) return 'engineer';
   return known[code] ?? (outcomeOf(code) === 'error' ? 'retry' : 'engineer');

@@ -1,8 +1,11 @@
 import type { Gauge, Tile } from '../../src/contract/board.ts';
+import { goodOutcomes } from '../../src/contract/records.ts';
 
 /** What the banner counts. */
 export interface TrayCount {
   readonly passed: number;
+  /** Those of them that could not be read back whole. */
+  readonly indirect: number;
   readonly failed: number;
   readonly aborted: number;
   /** Units that stand in a slot and are ready to run. */
@@ -17,7 +20,8 @@ export function countTray(tiles: readonly Tile[]): TrayCount {
   const ended = (outcomes: readonly string[]) =>
     units.filter(({ state, outcome }) => state === 'ended' && outcomes.includes(outcome ?? '')).length;
   return {
-    passed: ended(['pass', 'skipped', 'staged']),
+    passed: ended(goodOutcomes),
+    indirect: units.filter(({ state, proof }) => state === 'ended' && proof === 'indirect').length,
     failed: ended(['fail', 'error']),
     aborted: ended(['aborted']),
     placed: units.filter(({ state }) => state === 'placed' || state === 'expected').length,

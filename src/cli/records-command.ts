@@ -3,6 +3,7 @@ import type { LearntProduct } from '../contract/learnt.ts';
 import type { AttemptDetail, AttemptRow, LinkSecurity } from '../contract/records.ts';
 import { textTable } from '../diagnostics/text-table.ts';
 import type { Frame } from '../records/frame-log.ts';
+import { outcomeText } from './outcome-text.ts';
 
 const FRAMES_SHOWN = 12;
 const BYTES_SHOWN = 24;
@@ -17,7 +18,7 @@ export function attemptList(rows: readonly AttemptRow[]): string {
     row.job,
     row.slot,
     row.number,
-    row.outcome?.toUpperCase() ?? 'running',
+    outcomeText(row),
     row.code,
     row.startedAt,
     row.durationMs === null ? null : Number((row.durationMs / 1000).toFixed(1)),
@@ -41,10 +42,7 @@ export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): st
           `${attempt.serial} (${attempt.product}), slot ${attempt.slot ?? '–'}, address ${attempt.address ?? '–'}`,
         ],
         ['job', `${attempt.job}, attempt ${attempt.number}, operator ${attempt.operator ?? '–'}`],
-        [
-          'outcome',
-          [attempt.outcome?.toUpperCase() ?? 'running', attempt.code, attempt.detail].filter(Boolean).join(' · '),
-        ],
+        ['outcome', [outcomeText(attempt), attempt.code, attempt.detail].filter(Boolean).join(' · ')],
         ['time', `${attempt.startedAt} to ${attempt.endedAt ?? '–'}`],
         [
           'firmware',
@@ -81,6 +79,7 @@ export function attemptText(attempt: AttemptDetail, frames: Iterable<Frame>): st
       attempt.slots.map((slot) => [slot.seen, slot.image, slot.slot, slot.version, slot.hash.slice(0, 16), slot.flags]),
     ),
     ...remarksText(attempt),
+    ...identityText(attempt),
     ...orderText(attempt),
     frameText(attempt, frames),
   ];
@@ -110,6 +109,21 @@ export function learntText(product: string, learnt: readonly LearntProduct[]): s
       learntAt,
     ]),
   );
+}
+
+/** Who was at the other end of each link, and how that is known. */
+function identityText({ identities }: AttemptDetail): string[] {
+  if (identities.length === 0) return [];
+  const rows = identities.map(({ link, atMs, address, name, advertised, reported, proof, code, detail }) => [
+    link,
+    Number((atMs / 1000).toFixed(3)),
+    address,
+    advertised ?? name,
+    reported,
+    proof ?? 'none',
+    [code, detail].filter(Boolean).join(': ') || null,
+  ]);
+  return [textTable(['link', 'at s', 'address', 'advertises', 'reports', 'identity by', 'why not'], rows)];
 }
 
 /** What is known of the frames' order, where it was broken. */

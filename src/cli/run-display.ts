@@ -2,6 +2,7 @@ import { sentences } from '../contract/errors.ts';
 import { visible, visibleLines } from '../contract/foreign-text.ts';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { textTable } from '../diagnostics/text-table.ts';
+import { outcomeText } from './outcome-text.ts';
 
 const REDRAW_MS = 100;
 const BAR_CELLS = 24;
@@ -48,12 +49,7 @@ export class RunDisplay {
         return this.#set(event.unit, 'upload', event.bytes, event.totalBytes, true);
       case 'attempt-ended': {
         const why = event.code ? ` ${event.code}${event.detail ? ` (${event.detail})` : ''}` : '';
-        return this.#set(
-          event.unit,
-          `${event.outcome.toUpperCase()}${why}${event.willRetry ? ', trying again' : ''}`,
-          0,
-          0,
-        );
+        return this.#set(event.unit, `${outcomeText(event)}${why}${event.willRetry ? ', trying again' : ''}`, 0, 0);
       }
       case 'unit-quarantined':
         return this.#say(`${event.unit} is quarantined: ${event.code}`);
@@ -118,7 +114,7 @@ export function summaryText(summary: JobSummary): string {
   const rows = summary.units.map((unit) => [
     unit.unit,
     unit.slot,
-    unit.outcome.toUpperCase(),
+    outcomeText(unit),
     unit.code,
     unit.attempts,
     unit.bytesPerSecond === null ? null : Number((unit.bytesPerSecond / 1000).toFixed(1)),
@@ -126,8 +122,8 @@ export function summaryText(summary: JobSummary): string {
     unit.images.map((image) => `${image.hash.slice(0, 12)} ${image.verified}`).join(' ') || null,
     Number((unit.durationMs / 1000).toFixed(1)),
   ]);
-  const counts = Map.groupBy(summary.units, ({ outcome }) => outcome);
-  const tally = [...counts].map(([outcome, units]) => `${units.length} ${outcome.toUpperCase()}`).join(', ');
+  const counts = Map.groupBy(summary.units, outcomeText);
+  const tally = [...counts].map(([outcome, units]) => `${units.length} ${outcome}`).join(', ');
   const why = summary.code ? ` ${summary.code}: ${sentences[summary.code]}` : '';
   const table = rows.length > 0 ? `\n${textTable(heads, rows)}\n\n` : '';
   return `${table}${summary.practice ? 'PRACTICE. ' : ''}Job ${summary.job}: ${tally || 'no units'}.${why}`;

@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.ts';
-import type { Outcome, StepName } from './records.ts';
+import type { Outcome, Proof, StepName } from './records.ts';
 
 /** Where the tray stands: `loading` units are placed; `ended` results stay until the next tray. */
 export type Phase = 'no-job' | 'loading' | 'running' | 'stopping' | 'ended';
@@ -15,6 +15,7 @@ export interface Tile {
   readonly state: TileState;
   readonly step: StepName | null;
   readonly outcome: Outcome | null;
+  readonly proof: Proof | null;
   readonly code: ErrorCode | null;
   readonly detail: string | null;
   /** 0 before the first. */
@@ -143,6 +144,7 @@ export function emptyTile(slot: string | null): Tile {
     state: 'empty',
     step: null,
     outcome: null,
+    proof: null,
     code: null,
     detail: null,
     attempt: 0,

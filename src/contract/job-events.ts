@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.ts';
-import type { Outcome, StepName } from './records.ts';
+import type { Outcome, Proof, StepName } from './records.ts';
 
 /** One image's line in the summary. */
 export interface ImageSummary {
@@ -15,6 +15,7 @@ export interface UnitSummary {
   readonly slot: string | null;
   readonly address: string | null;
   readonly outcome: Outcome;
+  readonly proof: Proof | null;
   readonly code: ErrorCode | null;
   readonly detail: string | null;
   readonly attempts: number;
@@ -92,6 +93,7 @@ export type JobEvent =
       readonly unit: string;
       readonly attemptId: string;
       readonly outcome: Outcome;
+      readonly proof: Proof | null;
       readonly code: ErrorCode | null;
       readonly detail: string | null;
       readonly willRetry: boolean;

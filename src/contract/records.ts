@@ -26,6 +26,29 @@ export type StepName = (typeof stepNames)[number];
 export const outcomes = ['pass', 'fail', 'error', 'skipped', 'staged', 'aborted'] as const;
 export type Outcome = (typeof outcomes)[number];
 
+/** Outcomes that leave nothing to be done with a unit; those of them by which it was upgraded here; those after which it runs the image. */
+export const goodOutcomes = ['pass', 'skipped', 'staged'] as const satisfies readonly Outcome[];
+export const upgradedOutcomes = ['pass', 'staged'] as const satisfies readonly Outcome[];
+const runningOutcomes: readonly Outcome[] = ['pass', 'skipped'];
+
+/** Whether a unit ended as it should. */
+export function endedWell(outcome: Outcome | null): boolean {
+  return outcome !== null && (goodOutcomes as readonly Outcome[]).includes(outcome);
+}
+
+/** How it is known that a unit runs what it was given: each image was read back, or not each of them can be. */
+export const proofs = ['read-back', 'indirect'] as const;
+export type Proof = (typeof proofs)[number];
+
+/**
+ * The proof of an attempt, by its images: the one place that says so, for records of every age. Null where the outcome does not say that
+ * the images run, and where none are on record.
+ */
+export function proofOf(outcome: Outcome | null, images: readonly Pick<ImageSummary, 'verified'>[]): Proof | null {
+  if (outcome === null || !runningOutcomes.includes(outcome) || images.length === 0) return null;
+  return images.every(({ verified }) => verified === 'read-back') ? 'read-back' : 'indirect';
+}
+
 const failCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'WRONG_PRODUCT',
   'NOT_ON_JOB',
@@ -189,6 +212,7 @@ export interface AttemptRow {
   readonly number: number;
   /** Null while the attempt runs. */
   readonly outcome: Outcome | null;
+  readonly proof: Proof | null;
   readonly code: ErrorCode | null;
   readonly operator: string | null;
   readonly startedAt: string;
@@ -275,6 +299,8 @@ export interface Statistics {
     /** Units whose last attempt of the day ended PASS or STAGED, and all that had one. */
     readonly passed: number;
     readonly units: number;
+    /** Those that passed by indirect proof alone; they are among the passed. */
+    readonly indirect: number;
   }[];
   /** Failures by code, the most frequent first. */
   readonly failures: readonly { readonly code: ErrorCode; readonly count: number }[];

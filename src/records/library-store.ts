@@ -4,6 +4,7 @@ import type { LibraryFirmware, LibraryProfile, LibraryState, Limits, WorkOrder }
 import { limits } from '../contract/commands.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
+import { GOOD } from './outcome-sets.ts';
 import type { Row, WriterPort } from './record-writer.ts';
 
 /** A work order as it is entered. */
@@ -12,7 +13,7 @@ export type NewWorkOrder = Pick<WorkOrder, 'name' | 'product' | 'rows' | 'column
 };
 
 const PASSED = `(SELECT count(DISTINCT attempt.unit) FROM job JOIN attempt ON attempt.job = job.id WHERE job.name = work_order.name
-  AND job.firmware = work_order.firmware AND attempt.outcome IN ('pass', 'staged', 'skipped')) AS passed`;
+  AND job.firmware = work_order.firmware AND attempt.outcome IN ${GOOD}) AS passed`;
 
 /** Firmware, product profiles, work orders and settings. Who may release what is not decided here. */
 export class LibraryStore {

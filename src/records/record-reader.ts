@@ -5,22 +5,26 @@ import { StationError } from '../contract/errors.ts';
 import type { Finding, FindingCode } from '../contract/findings.ts';
 import type { ImageSummary } from '../contract/job-events.ts';
 import type { LearntProduct } from '../contract/learnt.ts';
-import type {
-  AttemptDetail,
-  AttemptRow,
-  FrameRow,
-  LinkIdentity,
-  LinkRecord,
-  ListFilter,
-  OrderVerdict,
-  Statistics,
+import {
+  type AttemptDetail,
+  type AttemptRow,
+  type FrameRow,
+  type LinkIdentity,
+  type LinkRecord,
+  type ListFilter,
+  type OrderVerdict,
+  type Outcome,
+  proofOf,
+  type Statistics,
 } from '../contract/records.ts';
 import { openForReading, type ReadableDatabase } from './database.ts';
 import { type Frame, unpackFrames } from './frame-log.ts';
 import { LESSONS, learntProducts } from './lesson-store.ts';
+import { UPGRADED } from './outcome-sets.ts';
 
 const MANY_UNITS = 1000;
 const ROW = `attempt.sequence, attempt.id, unit.serial, unit.product, job.name AS job, attempt.slot, attempt.number, attempt.outcome,
+  proof(attempt.outcome, attempt.images_json) AS proof,
   attempt.code, job.operator, attempt.started_at AS startedAt, attempt.duration_ms AS durationMs, job.practice
   FROM attempt JOIN unit ON unit.id = attempt.unit JOIN job ON job.id = attempt.job`;
 
@@ -33,6 +37,7 @@ export class RecordReader {
   /** @throws StationError RECORD_NOT_FOUND, DATABASE_DAMAGED, DATABASE_NEWER */
   constructor(directory: string) {
     this.#database = openForReading(directory);
+    this.#database.function('proof', { deterministic: true }, proofOfRow);
   }
 
   close(): void {
@@ -82,12 +87,14 @@ export class RecordReader {
     const range = { from, to, product: product ?? null };
     const selected = `FROM attempt JOIN unit ON unit.id = attempt.unit
       WHERE attempt.started_at >= @from AND attempt.started_at < date(@to, '+1 day')
-      AND attempt.outcome IN ('pass', 'staged', 'fail', 'error') AND (@product IS NULL OR unit.product = @product)`;
+      AND attempt.outcome NOT IN ('skipped', 'aborted') AND (@product IS NULL OR unit.product = @product)`;
     const all = <T>(sql: string): T[] => this.#database.prepare<unknown[], T>(sql).all(range);
     const days = all<Statistics['days'][number]>(
-      `SELECT day, sum(first AND good) AS firstPass, sum(first) AS firsts, sum(last AND good) AS passed, sum(last) AS units FROM (
+      `SELECT day, sum(first AND good) AS firstPass, sum(first) AS firsts, sum(last AND good) AS passed, sum(last) AS units,
+         sum(last AND indirect) AS indirect FROM (
          SELECT substr(attempt.started_at, 1, 10) AS day, attempt.number = 1 AND attempt.repeats IS NULL AS first,
-           attempt.outcome IN ('pass', 'staged') AS good,
+           attempt.outcome IN ${UPGRADED} AS good,
+           coalesce(proof(attempt.outcome, attempt.images_json) = 'indirect', 0) AS indirect,
            attempt.sequence = max(attempt.sequence) OVER (PARTITION BY attempt.unit, substr(attempt.started_at, 1, 10)) AS last
          ${selected}) GROUP BY day ORDER BY day`,
     );
@@ -98,7 +105,7 @@ export class RecordReader {
       `SELECT attempt.radio, count(*) AS attempts, 1000.0 * sum(attempt.bytes) / sum(attempt.upload_ms) AS bytesPerSecond
        ${selected} AND attempt.upload_ms > 0 AND attempt.radio IS NOT NULL GROUP BY attempt.radio ORDER BY attempt.radio`,
     );
-    const good = `${selected} AND attempt.outcome IN ('pass', 'staged') AND attempt.duration_ms > 0`;
+    const good = `${selected} AND attempt.outcome IN ${UPGRADED} AND attempt.duration_ms > 0`;
     const longest = all<{ ms: number | null }>(`SELECT max(attempt.duration_ms) AS ms ${good}`)[0]?.ms ?? 0;
     const bucketMs = [1000, 2000, 5000, 10_000, 30_000, 60_000].find((ms) => longest / ms <= 40) ?? 300_000;
     const counts: number[] = [];
@@ -331,9 +338,29 @@ function unpacked(packed: Buffer, bytes: number): Buffer | null {
   }
 }
 
+/** How an attempt is proven, for SQL: its outcome and its images as they are kept. */
+function proofOfRow(outcome: unknown, imagesJson: unknown): string | null {
+  if (typeof outcome !== 'string' || typeof imagesJson !== 'string') return null;
+  return proofOf(outcome as Outcome, JSON.parse(imagesJson) as ImageSummary[]);
+}
+
 function asRow(row: Row): AttemptRow {
-  const { sequence, id, serial, product, job, slot, number, outcome, code, operator, startedAt, durationMs, practice } =
-    row;
+  const {
+    sequence,
+    id,
+    serial,
+    product,
+    job,
+    slot,
+    number,
+    outcome,
+    proof,
+    code,
+    operator,
+    startedAt,
+    durationMs,
+    practice,
+  } = row;
   return {
     sequence,
     id,
@@ -343,6 +370,7 @@ function asRow(row: Row): AttemptRow {
     slot,
     number,
     outcome,
+    proof,
     code,
     operator,
     startedAt,

@@ -20,6 +20,7 @@ import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, FramePacker } from './frame-log.ts';
 import { LessonStore } from './lesson-store.ts';
+import { GOOD } from './outcome-sets.ts';
 
 /** Frames that are packed and committed together. */
 const SEGMENT_FRAMES = 2048;
@@ -139,7 +140,7 @@ export class RecordWriter {
   passedOn(job: string, firmware: string): Set<string> {
     const rows = this.port.all(
       `SELECT DISTINCT unit.serial FROM job JOIN attempt ON attempt.job = job.id JOIN unit ON unit.id = attempt.unit
-       WHERE job.name = ? AND job.firmware = ? AND attempt.outcome IN ('pass', 'staged', 'skipped')`,
+       WHERE job.name = ? AND job.firmware = ? AND attempt.outcome IN ${GOOD}`,
       job,
       firmware,
     );

@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { JobEvent, JobSummary, UnitSummary } from '../contract/job-events.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
+import { proofOf } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import type { DfuDriver } from '../protocols/driver.ts';
 import type { BondStore, Radio } from '../radio/radio.ts';
@@ -332,6 +333,7 @@ class JobRun {
       unit: serial,
       attemptId: attempt.id,
       outcome,
+      proof: null,
       code,
       detail,
       willRetry: false,
@@ -342,6 +344,7 @@ class JobRun {
       slot,
       address,
       outcome,
+      proof: null,
       code,
       detail: detail || null,
       attempts: 1,
@@ -445,6 +448,7 @@ class JobRun {
       unit: unit.serial,
       attemptId: id ?? '',
       outcome: result.outcome,
+      proof: proofOf(result.outcome, result.images),
       code: result.code,
       detail: result.detail,
       willRetry: tryAgain,
@@ -481,6 +485,7 @@ class JobRun {
       slot: unit.slot,
       address: unit.address,
       outcome: result.outcome,
+      proof: proofOf(result.outcome, result.images),
       code: result.code,
       detail: result.detail,
       attempts,

@@ -4,6 +4,7 @@ import { asStationError, type ErrorCode, StationError } from '../contract/errors
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { readLabel } from '../contract/label.ts';
 import type { ProductProfile } from '../contract/product-file.ts';
+import { endedWell } from '../contract/records.ts';
 import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from '../scheduler/air-watch.ts';
@@ -137,7 +138,8 @@ export class TrayFloor {
   /** Makes a unit in the air show itself, so that it can be placed by hand. @throws StationError UNIT_NOT_FOUND, IDENTIFY_UNSUPPORTED */
   async identify(serial: string): Promise<void> {
     this.#loading();
-    const device = this.#heard().find((each) => each.serial === serial);
+    const [device, second] = this.#heard().filter((each) => each.serial === serial);
+    if (device && second) throw new StationError('DUPLICATE_IDENTITY', `${device.address}, ${second.address}`);
     const radio = device && loudest(device);
     if (!device || !radio) throw new StationError('UNIT_NOT_FOUND', serial);
     const { profile } = this.#current();
@@ -330,6 +332,7 @@ export class TrayFloor {
     const waiting = {
       state: 'waiting',
       outcome: null,
+      proof: null,
       code: null,
       detail: null,
       step: null,
@@ -366,6 +369,7 @@ export class TrayFloor {
       const ended: Partial<Tile> = {
         state: 'ended',
         outcome: unit?.outcome ?? 'aborted',
+        proof: unit?.proof ?? null,
         code: unit?.code ?? code,
         detail: unit?.detail ?? null,
       };
@@ -423,14 +427,14 @@ export class TrayFloor {
 
   #attemptEnded(event: Extract<JobEvent, { type: 'attempt-ended' }>): void {
     const index = this.#indexOf(event.unit);
-    const { outcome, code, detail, attemptId, willRetry } = event;
+    const { outcome, proof, code, detail, attemptId, willRetry } = event;
     this.#board.gauge(index, { bytesPerSecond: 0 });
     if (willRetry) return this.#board.tile(index, { state: 'retrying', code, detail, step: null });
-    if (outcome === 'pass' || outcome === 'staged' || outcome === 'skipped')
-      this.#board.gauge(index, { permille: 1000 });
+    if (endedWell(outcome)) this.#board.gauge(index, { permille: 1000 });
     this.#board.tile(index, {
       state: 'ended',
       outcome,
+      proof,
       code,
       detail,
       step: null,

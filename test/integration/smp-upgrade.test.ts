@@ -206,6 +206,13 @@ describe('two cores', () => {
       [0, 'read-back'],
       [1, 'indirect'],
     ]);
+    expect(summary).toMatchObject({ outcome: 'pass', units: [{ proof: 'indirect' }] });
+    const reader = station.reader();
+    expect(reader.list()).toMatchObject([{ outcome: 'pass', proof: 'indirect' }]);
+    expect(reader.show('SN0001').proof).toBe('indirect');
+    const today = new Date().toISOString().slice(0, 10);
+    expect(reader.statistics(today, today).days).toMatchObject([{ firstPass: 1, passed: 1, units: 1, indirect: 1 }]);
+    reader.close();
   });
 
   test('cannot be tried out, which is said before anything is sent', async () => {
