@@ -193,6 +193,39 @@ describe('a server', () => {
   });
 });
 
+describe('a unit that comes back as another', () => {
+  const foreign = (more: object) => ({ units: 2, overrides: [{ unit: 2, afterReboot: more }] });
+
+  test.each([
+    ["by another's name", { name: 'DFU-SN0001' }, 'fail IDENTITY_CHANGED'],
+    ["by another's serial", { disSerial: 'SN0001' }, 'fail IDENTITY_CHANGED'],
+    [
+      "at another address, with another's serial",
+      { address: 'c0:01:02:03:04:05', disSerial: 'X' },
+      'fail ADDRESS_NOT_PROVEN',
+    ],
+  ])('%s does not pass and is not quarantined; the other does', async (_, more, expected) => {
+    await tray(foreign(more));
+    const summary = await station.run({ units: 2, profile: { upgrade: { swapTimeoutS: 10 } } });
+    expect(outcomes(summary)).toEqual({ SN0001: 'pass', SN0002: expected });
+    expect(station.events.filter(({ type }) => type === 'unit-quarantined')).toEqual([]);
+    const reader = station.reader();
+    const refused = reader.show('SN0002').identities.filter(({ proof }) => proof === null);
+    const writes = [...reader.frames('SN0002')].filter(({ direction }) => direction === 'to-device');
+    const reset = reader.show('SN0002').steps.find(({ name }) => name === 'reset')!;
+    reader.close();
+    // Nothing was written after its restart.
+    expect(writes.every(({ timeUs }) => timeUs / 1000 < reset.startedMs + reset.durationMs)).toBe(true);
+    expect(refused.every(({ code }) => code !== null)).toBe(true);
+  });
+
+  test('is not taken for the other when that one stays away', async () => {
+    await tray({ ...foreign({ name: 'DFU-SN0001' }), faults: [{ unit: 1, at: 'boot', do: 'never-back' }] });
+    const summary = await station.run({ units: 2, profile: { upgrade: { swapTimeoutS: 10 } } });
+    expect(outcomes(summary)).toEqual({ SN0001: 'fail ADDRESS_NOT_PROVEN', SN0002: 'fail IDENTITY_CHANGED' });
+  });
+});
+
 describe('two cores', () => {
   test('are upgraded together, the network core with indirect proof', async () => {
     await tray({ units: 1, device: { cores: 2 } });
