@@ -13,8 +13,10 @@ const LINK_MS = 9.375;
 const PACKED_MS = 5;
 /** A full packet on 2M with its answer. */
 const PACKET_MS = 1.408;
-/** Of the packets in flight one is on the air, one has to be queued behind it, and one is for reports that come late. */
-const PACKETS_BOUND = 3;
+/** Of the packets in flight one is on the air, and one has to be queued behind it; among others, one more waits for its link's turn. */
+const PACKETS_BOUND = { alone: 2, shared: 3 } as const;
+/** What a way takes now and then beyond its shortest. */
+const SPARE_MS = 0.4;
 /** Unit of connection intervals (Core 5.4, Vol 6 Part B, 4.5.1). */
 const UNIT_MS = 1.25;
 
@@ -28,7 +30,7 @@ export const QUESTIONS_INTERVAL_MS = 15;
 export function intervalFor(links: number, controller: ControllerFacts | null = null): number {
   if (controller) {
     const { aclBuffers, roundTripMs } = controller;
-    const backMs = roundTripMs + PACKETS_BOUND * PACKET_MS;
+    const backMs = roundTripMs + PACKETS_BOUND[links === 1 ? 'alone' : 'shared'] * PACKET_MS + SPARE_MS;
     if (backMs > aclBuffers * PACKET_MS) return wholeUnits(Math.max(backMs, links * PACKED_MS));
   }
   return wholeUnits(links <= 4 ? LEAST_MS : LINK_MS * links);

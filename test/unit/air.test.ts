@@ -76,7 +76,7 @@ describe('the connection interval', () => {
 
   test('is as short as the buffers are back where few of them cannot keep an event going', () => {
     expect(intervalFor(1, { ...controller, aclBuffers: 7, roundTripMs: 1 })).toBe(30);
-    expect(intervalFor(1, { ...controller, aclBuffers: 7, roundTripMs: 8 })).toBe(12.5);
+    expect(intervalFor(1, { ...controller, aclBuffers: 7, roundTripMs: 8 })).toBe(11.25);
     expect(intervalFor(1, { ...controller, aclBuffers: 16, roundTripMs: 8 })).toBe(30);
     expect(intervalFor(8, { ...controller, aclBuffers: 7, roundTripMs: 20 })).toBe(40);
   });
