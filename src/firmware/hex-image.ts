@@ -2,7 +2,7 @@ import { StationError } from '../contract/errors.ts';
 import type { UnpackedFirmware } from './firmware-package.ts';
 import { type MemoryRun, parseIntelHex } from './intel-hex.ts';
 import { findMagic, kindOfLeftOver, type LeftOut } from './left-out.ts';
-import { formatVersion, type McubootImage, parseMcubootImage } from './mcuboot-image.ts';
+import { formatVersion, hasTlvsInPlace, type McubootImage, parseMcubootImage } from './mcuboot-image.ts';
 import { NETWORK_CORE_FLASH } from './other-formats.ts';
 
 /** Holes up to a flash page are filled with 0xff, as the erased flash would read. */
@@ -20,7 +20,7 @@ interface FoundImage {
 /**
  * Finds the one MCUboot image in an Intel HEX file (`zephyr.signed.hex`, `merged.hex`): at its header, whatever lies beside it. The
  * bootloader, UICR, padding and trailers are left out.
- * @throws StationError HEX_INVALID, FIRMWARE_SEVERAL_IMAGES, IMAGE_BAD_MAGIC, and what is wrong with the only image
+ * @throws StationError HEX_INVALID, FIRMWARE_SEVERAL_IMAGES, FIRMWARE_INDEX_UNKNOWN, IMAGE_BAD_MAGIC, and what is wrong with an image
  */
 export function readHexImage(file: Buffer): UnpackedFirmware {
   const runs = fillHoles(parseIntelHex(file));
@@ -31,11 +31,12 @@ export function readHexImage(file: Buffer): UnpackedFirmware {
     let done = 0;
     for (let at = findMagic(bytes); at >= 0; at = findMagic(bytes, at + 1)) {
       if (at < done || (address + at) % HEADER_ALIGNMENT_BYTES !== 0) continue;
-      const image = tryParse(bytes.subarray(at), at === 0);
+      if (at > 0 && !hasTlvsInPlace(bytes, at)) continue;
+      const image = tryParse(bytes.subarray(at));
       if (image instanceof StationError) {
         damaged.push(image);
         if (damaged.length > MOST_DAMAGED) throw image;
-      } else if (image) {
+      } else {
         leaveOut(leftOut, address + done, bytes.subarray(done, at));
         done = at + image.totalBytes;
         images.push({ address: address + at, bytes: bytes.subarray(at, done), image });
@@ -47,6 +48,10 @@ export function readHexImage(file: Buffer): UnpackedFirmware {
   if (!only)
     throw damaged[0] ?? new StationError('IMAGE_BAD_MAGIC', 'nothing in the HEX file begins with an image header');
   if (images.length > 1) throw new StationError('FIRMWARE_SEVERAL_IMAGES', describe(images));
+  // The whole one may be the other core's.
+  if (damaged[0]) throw damaged[0];
+  if (onNetworkCore(only))
+    throw new StationError('FIRMWARE_INDEX_UNKNOWN', `it lies at 0x${only.address.toString(16)}`);
   return { format: 'intel-hex', hardware: [], parts: [{ index: 0, slot: null, bytes: only.bytes }], leftOut };
 }
 
@@ -65,17 +70,13 @@ function fillHoles(runs: readonly MemoryRun[]): MemoryRun[] {
   return filled.map(({ address, parts }) => ({ address, bytes: Buffer.concat(parts) }));
 }
 
-/**
- * The image at a header; why it cannot be used where it is one; null for code that only knows of the magic, as every bootloader does:
- * there no TLVs stand where a header would say.
- */
-function tryParse(bytes: Buffer, atBeginning: boolean): McubootImage | StationError | null {
+/** The image at a header, or why it cannot be used. */
+function tryParse(bytes: Buffer): McubootImage | StationError {
   try {
     return parseMcubootImage(bytes);
   } catch (error) {
-    if (!(error instanceof StationError)) throw error;
-    const onlyMagic = error.code === 'IMAGE_TLV_INVALID' || error.code === 'IMAGE_TRUNCATED';
-    return onlyMagic && !atBeginning ? null : error;
+    if (error instanceof StationError) return error;
+    throw error;
   }
 }
 
@@ -83,9 +84,11 @@ function leaveOut(leftOut: LeftOut[], at: number, bytes: Buffer): void {
   if (bytes.length > 0) leftOut.push({ image: null, at, bytes: bytes.length, what: kindOfLeftOver(bytes) });
 }
 
+function onNetworkCore({ address }: FoundImage): boolean {
+  return address >= NETWORK_CORE_FLASH.from && address < NETWORK_CORE_FLASH.to;
+}
+
 function describe(images: readonly FoundImage[]): string {
-  const onNetworkCore = ({ address }: FoundImage) =>
-    address >= NETWORK_CORE_FLASH.from && address < NETWORK_CORE_FLASH.to;
   const twoCores = images.some(onNetworkCore) && !images.every(onNetworkCore);
   return images
     .map((found) => {

@@ -1,5 +1,5 @@
 import { StationError } from '../contract/errors.ts';
-import { IMAGE_MAGIC, parseMcubootImage } from './mcuboot-image.ts';
+import { hasTlvsInPlace, IMAGE_MAGIC, parseMcubootImage } from './mcuboot-image.ts';
 
 /**
  * Bytes of a firmware file that belong to no image and are not sent.
@@ -62,12 +62,13 @@ export function findMagic(bytes: Buffer, from = 0): number {
 export function findWholeImage(bytes: Buffer): number | null {
   let damaged = 0;
   for (let at = findMagic(bytes); at >= 0 && damaged < MOST_DAMAGED; at = findMagic(bytes, at + 1)) {
+    if (!hasTlvsInPlace(bytes, at)) continue;
     try {
       parseMcubootImage(bytes.subarray(at));
       return at;
     } catch (error) {
       if (!(error instanceof StationError)) throw error;
-      if (error.code === 'IMAGE_HASH_INVALID') damaged++;
+      damaged++;
     }
   }
   return null;

@@ -133,6 +133,18 @@ export function looksLikeMcubootImage(bytes: Uint8Array): boolean {
 }
 
 /**
+ * Whether TLVs stand where the header at `at` would have them: code that only knows of the magic, as every bootloader does, has none
+ * there. Costs nothing, unlike an attempt to read it.
+ */
+export function hasTlvsInPlace(bytes: Buffer, at: number): boolean {
+  if (at + IMAGE_HEADER_BYTES > bytes.length) return false;
+  const protectedBytes = bytes.readUInt16LE(at + 10);
+  const tlvs = at + bytes.readUInt16LE(at + 8) + bytes.readUInt32LE(at + 12);
+  const magic = protectedBytes > 0 ? TLV_PROTECTED_INFO_MAGIC : TLV_INFO_MAGIC;
+  return tlvs + 4 <= bytes.length && bytes.readUInt16LE(tlvs) === magic;
+}
+
+/**
  * Reads the image that the bytes begin with and checks its hash; what lies behind it is not looked at.
  * @throws StationError IMAGE_TRUNCATED, IMAGE_BAD_MAGIC, IMAGE_TLV_INVALID, IMAGE_HASH_MISSING, IMAGE_HASH_TWICE, IMAGE_HASH_INVALID,
  * IMAGE_ENCRYPTED_IN_CLEAR, IMAGE_DECOMPRESSED_HASH_MISSING

@@ -36,20 +36,22 @@ export function refuseOtherFormats(file: Buffer, fileName: string): void {
   if (known) throw new StationError('FIRMWARE_UNKNOWN_FORMAT', `${fileName} is ${known.what}`);
 }
 
-/**
- * The network core's flash of an nRF5340: 256 KiB (nRF5340 Product Specification, "Memory"; Zephyr `nrf5340_cpunet.dtsi`).
- */
+/** The network core's flash of an nRF5340: 256 KiB (nRF5340 Product Specification, "Memory"; Zephyr `nrf5340_cpunet.dtsi`). */
 export const NETWORK_CORE_FLASH = { from: 0x0100_0000, to: 0x0104_0000 };
+/** Its RAM: 64 KiB (the same). A stack begins at the end of what is its own. */
+const NETWORK_CORE_RAM = { from: 0x2100_0000, to: 0x2101_0000 };
 
 /**
- * An image that begins in the network core's flash is no application: sdk-nrf's MCUboot tells them apart by the reset vector too
- * (`boot/bootutil/src/loader.c`, `NETCPU_APP_SLOT_OFFSET`).
+ * An image whose vector table has its stack in the network core's RAM and begins in that core's flash is no application: sdk-nrf's MCUboot
+ * tells them apart by the reset vector too (`boot/bootutil/src/loader.c`, `NETCPU_APP_SLOT_OFFSET`).
  * @throws StationError FIRMWARE_INDEX_UNKNOWN
  */
 export function refuseNetworkCore(bytes: Buffer, image: McubootImage): void {
   if (image.encrypted || image.compressed || image.imageBytes < 8) return;
-  const resetVector = bytes.readUInt32LE(image.headerBytes + 4);
-  if (resetVector >= NETWORK_CORE_FLASH.from && resetVector < NETWORK_CORE_FLASH.to) {
-    throw new StationError('FIRMWARE_INDEX_UNKNOWN', `it starts at 0x${resetVector.toString(16)}`);
+  const stack = bytes.readUInt32LE(image.headerBytes);
+  const reset = bytes.readUInt32LE(image.headerBytes + 4);
+  const stacksThere = stack > NETWORK_CORE_RAM.from && stack <= NETWORK_CORE_RAM.to;
+  if (stacksThere && reset >= NETWORK_CORE_FLASH.from && reset < NETWORK_CORE_FLASH.to) {
+    throw new StationError('FIRMWARE_INDEX_UNKNOWN', `it starts at 0x${reset.toString(16)}`);
   }
 }

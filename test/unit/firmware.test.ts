@@ -1,11 +1,12 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { BlobWriter, TextReader, Uint8ArrayReader, ZipWriter } from '@zip.js/zip.js';
 import { describe, expect, test } from 'vitest';
 import { buildImage } from '../../src/firmware/build-image.ts';
 import { parseFirmware, readFirmware } from '../../src/firmware/firmware-package.ts';
 import { parseMcubootImage, verifySignature } from '../../src/firmware/mcuboot-image.ts';
 import { readPublicKey } from '../../src/firmware/signing-key.ts';
+import { HEX_END, hexRecords } from '../support/intel-hex.ts';
+import { zip } from '../support/zip.ts';
 
 const version = { major: 1, minor: 2, revision: 3, build: 4 };
 const image = (size = 1000) => buildImage({ payload: Buffer.alloc(size, 'payload'), version });
@@ -18,31 +19,9 @@ const caught = (work: () => unknown): unknown => {
   }
 };
 
-async function zip(files: Record<string, Buffer | string>): Promise<Buffer> {
-  const writer = new ZipWriter(new BlobWriter());
-  for (const [name, content] of Object.entries(files)) {
-    await writer.add(name, typeof content === 'string' ? new TextReader(content) : new Uint8ArrayReader(content));
-  }
-  return Buffer.from(await (await writer.close()).arrayBuffer());
-}
-
 const manifest = (...files: object[]) => JSON.stringify({ 'format-version': 1, files });
 
-function intelHex(bytes: Buffer, base = 0): string {
-  const record = (type: number, address: number, data: Buffer) => {
-    const body = Buffer.concat([Buffer.of(data.length, address >> 8, address & 0xff, type), data]);
-    const sum = body.reduce((total, octet) => total + octet, 0);
-    return `:${Buffer.concat([body, Buffer.of(-sum & 0xff)])
-      .toString('hex')
-      .toUpperCase()}`;
-  };
-  const lines: string[] = [];
-  for (let at = 0; at < bytes.length; at += 16) {
-    if (at === 0 || (base + at) % 0x10000 === 0) lines.push(record(4, 0, Buffer.of(0, (base + at) >> 16)));
-    lines.push(record(0, (base + at) & 0xffff, bytes.subarray(at, at + 16)));
-  }
-  return [...lines, record(1, 0, Buffer.alloc(0)), ''].join('\n');
-}
+const intelHex = (bytes: Buffer, base = 0) => [...hexRecords(bytes, base), HEX_END, ''].join('\n');
 
 describe('an MCUboot image', () => {
   test('is read with its version, size and hash', () => {
