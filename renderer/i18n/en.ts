@@ -320,6 +320,7 @@ export const en = {
     changes: 'Changes',
     state: 'State',
     states: { draft: 'draft', released: 'released', withdrawn: 'withdrawn' },
+    traits: { encrypted: 'encrypted', compressed: 'compressed', unsigned: 'not signed' },
     author: 'Author',
     released: 'Released by',
     release: 'Release',

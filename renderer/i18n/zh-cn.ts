@@ -317,6 +317,7 @@ export const zhCn: Messages = {
     changes: '变更',
     state: '状态',
     states: { draft: '草稿', released: '已发布', withdrawn: '已撤回' },
+    traits: { encrypted: '已加密', compressed: '已压缩', unsigned: '未签名' },
     author: '作者',
     released: '发布人',
     release: '发布',

@@ -39,6 +39,8 @@ export interface FirmwareLabel {
     readonly version: string;
     readonly hash: string;
     readonly bytes: number;
+    /** What kind of image it is, in terms: hash, signatures or `unsigned`, `pure`, `encrypted`, `compressed`. */
+    readonly traits: readonly string[];
   }[];
 }
 

@@ -149,7 +149,7 @@ export class LibraryStore {
   #label(sha256: string, fileName: string): FirmwareLabel {
     const images = this.#port
       .all(
-        'SELECT image, version, hash, size_bytes FROM firmware_image WHERE firmware = ? ORDER BY image, slot',
+        'SELECT image, version, hash, size_bytes, traits_json FROM firmware_image WHERE firmware = ? ORDER BY image, slot',
         sha256,
       )
       .map((row) => ({
@@ -157,6 +157,7 @@ export class LibraryStore {
         version: String(row.version).replace(/\+0$/, ''),
         hash: String(row.hash),
         bytes: Number(row.size_bytes),
+        traits: row.traits_json === null ? [] : (JSON.parse(String(row.traits_json)) as string[]),
       }));
     return { sha256, fileName, version: images[0]?.version ?? '', images };
   }

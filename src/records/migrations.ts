@@ -347,4 +347,10 @@ export const migrations: readonly string[] = [
     WHEN (SELECT outcome FROM attempt WHERE sequence = NEW.attempt) IS NOT NULL
     BEGIN SELECT RAISE(ABORT, 'the attempt is finished'); END;
   `,
+  // A compressed image runs under another hash than it is sent with: units are found by both.
+  `
+  ALTER TABLE firmware_image ADD COLUMN runs_as TEXT;
+  ALTER TABLE firmware_image ADD COLUMN traits_json TEXT;
+  CREATE INDEX firmware_image_runs_as ON firmware_image (runs_as);
+  `,
 ];

@@ -52,7 +52,8 @@ export class RecordReader {
       filter.outcome !== undefined && 'attempt.outcome = @outcome',
       filter.hash !== undefined &&
         `attempt.job IN (SELECT id FROM job WHERE firmware IN
-          (SELECT firmware FROM firmware_image WHERE hash >= lower(@hash) AND hash < lower(@hash) || 'g'))`,
+          (SELECT firmware FROM firmware_image WHERE hash >= lower(@hash) AND hash < lower(@hash) || 'g'
+           UNION SELECT firmware FROM firmware_image WHERE runs_as >= lower(@hash) AND runs_as < lower(@hash) || 'g'))`,
       filter.from !== undefined &&
         `attempt.sequence >= coalesce(
           (SELECT sequence FROM attempt WHERE started_at >= @from ORDER BY started_at, sequence LIMIT 1), 9e15)`,

@@ -16,6 +16,7 @@ import type {
 } from '../contract/records.ts';
 import type { FirmwarePackage } from '../firmware/firmware-package.ts';
 import { hardwareLabel } from '../firmware/hardware.ts';
+import { imageTraits } from '../firmware/image-traits.ts';
 import { KeptBonds, noSealer, type Sealer } from './bond-store.ts';
 import { openForWriting, translated, type WritableDatabase } from './database.ts';
 import { type Frame, FramePacker } from './frame-log.ts';
@@ -238,7 +239,7 @@ export class RecordWriter {
     for (const { index, slot, image, bytes } of firmware.images) {
       const version = `${image.version.major}.${image.version.minor}.${image.version.revision}+${image.version.build}`;
       this.#run(
-        'INSERT INTO firmware_image VALUES (?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO firmware_image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
         firmware.sha256,
         index,
         slot ?? 0,
@@ -246,6 +247,8 @@ export class RecordWriter {
         image.hash,
         image.keyHash,
         bytes.length,
+        image.runsAs,
+        JSON.stringify(imageTraits(image)),
       );
     }
   }

@@ -5,9 +5,11 @@ import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
 import { productFile } from '../../src/contract/product-file.ts';
+import { parseFirmware } from '../../src/firmware/firmware-package.ts';
 import { DATABASE_FILE, openForWriting, translated } from '../../src/records/database.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';
 import { type AttemptEnd, type AttemptWriter, type JobWriter, RecordWriter } from '../../src/records/record-writer.ts';
+import { protectedTlv, signedImage } from '../support/signed-image.ts';
 import { testFirmware } from '../support/virtual-station.ts';
 
 let directory: string;
@@ -183,6 +185,34 @@ describe('an attempt', () => {
 });
 
 describe('the list', () => {
+  test('finds the units of a compressed image by the hash that it runs under too, whole or in part', async () => {
+    const runsAs = Buffer.alloc(64, 0xab);
+    const bytes = signedImage({
+      hashes: ['sha512'],
+      flags: 0x400,
+      protectedTlvs: [protectedTlv.decompressedHash(runsAs)],
+    });
+    const firmware = await parseFirmware(bytes, 'a.bin');
+    const { hash } = firmware.images[0]!.image;
+    const writer = new RecordWriter(directory, systemClock);
+    const job = writer.openJob({
+      name: 'WO-1',
+      profile,
+      firmware,
+      operator: null,
+      practice: false,
+      appVersion: 'test',
+    });
+    openAttempt(job).finish(end, null);
+    writer.close();
+    const reader = new RecordReader(directory);
+    for (const searched of [hash, hash.slice(0, 9), runsAs.toString('hex'), 'ABAB']) {
+      expect(reader.list({ hash: searched })).toHaveLength(1);
+    }
+    expect(reader.list({ hash: `${hash.slice(0, 127)}x` })).toHaveLength(0);
+    reader.close();
+  });
+
   test('pages by sequence and filters by serial, outcome and image hash', async () => {
     const writer = new RecordWriter(directory, systemClock);
     const job = await openJob(writer);
