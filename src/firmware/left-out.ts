@@ -18,7 +18,7 @@ export interface LeftOut {
 
 /**
  * What a bootloader with a write alignment of up to 8 octets looks for at the end of a slot. With a larger one it looks for the
- * alignment, 16 bit, and `ALIGNED_TRAILER_MAGIC` (imgtool `image.py`, `boot_magic`; MCUboot `boot/bootutil/src/bootutil_area.c`).
+ * alignment, 16 bit, and `ALIGNED_TRAILER_MAGIC` (imgtool `image.py`, `boot_magic`; MCUboot `boot/bootutil/src/bootutil_public.c`).
  */
 const TRAILER_MAGIC = Buffer.from('77c295f360d2ef7f3552500f2cb67980', 'hex');
 const ALIGNED_TRAILER_MAGIC = Buffer.from('2de15d29410b8d77679c110f1f8a', 'hex');

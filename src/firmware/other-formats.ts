@@ -42,8 +42,8 @@ export const NETWORK_CORE_FLASH = { from: 0x0100_0000, to: 0x0104_0000 };
 const NETWORK_CORE_RAM = { from: 0x2100_0000, to: 0x2101_0000 };
 
 /**
- * An image whose vector table has its stack in the network core's RAM and begins in that core's flash is no application: sdk-nrf's MCUboot
- * tells them apart by the reset vector too (`boot/bootutil/src/loader.c`, `NETCPU_APP_SLOT_OFFSET`).
+ * An image whose vector table has its stack in the network core's RAM and begins in that core's flash is no application. Nordic's fork
+ * of MCUboot knows these addresses for the same reason (its sysflash header, `NETCPU_APP_SLOT_OFFSET`).
  * @throws StationError FIRMWARE_INDEX_UNKNOWN
  */
 export function refuseNetworkCore(bytes: Buffer, image: McubootImage): void {
