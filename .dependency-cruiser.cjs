@@ -40,7 +40,7 @@ module.exports = {
       comment:
         'what simulator and station have from one place can be wrong in both: no constant and no codec is shared',
       severity: 'error',
-      from: { path: '^src/virtual/', pathNot: '^src/virtual/replay-transport\\.ts$' },
+      from: { path: '^src/virtual/' },
       to: {
         path: '^(src|electron|renderer)/',
         pathNot: ['^src/virtual/', '^src/clock\\.ts$', '^src/contract/(tray-file|errors)\\.ts$', ...PORTS],
@@ -49,7 +49,7 @@ module.exports = {
     {
       name: 'simulator-knows-ports-by-their-types',
       severity: 'error',
-      from: { path: '^src/virtual/', pathNot: '^src/virtual/replay-transport\\.ts$' },
+      from: { path: '^src/virtual/' },
       to: { path: PORTS, dependencyTypesNot: ['type-only'] },
     },
     {

@@ -219,6 +219,7 @@ export const en = {
       legacy: 'Just Works, legacy, {bits} bits',
       bonded: 'bonded',
       keyLost: 'the device had lost its key',
+      replayed: 'replayed, not verified',
     },
     intervalChanges: 'Interval changes',
     supervisionChanges: 'Supervision time-out changes',

@@ -216,6 +216,7 @@ export const zhCn: Messages = {
       legacy: 'Just Works,传统配对,{bits} 位',
       bonded: '已绑定',
       keyLost: '设备已丢失密钥',
+      replayed: '回放所得，未经验证',
     },
     intervalChanges: '间隔变化',
     supervisionChanges: '监督超时变化',

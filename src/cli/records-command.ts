@@ -174,6 +174,6 @@ export function frameJson(frame: Frame, channels: readonly string[]) {
 /** Level, pairing and key size in one word or two. */
 function securityText(security: LinkSecurity | null): string {
   if (!security || security.level === 'none') return security?.keyLost ? 'none (the device lost its key)' : 'none';
-  const { pairing, keyBits, bonded, keyLost } = security;
-  return `just works (${pairing}, ${keyBits} bits${bonded ? ', bonded' : ''}${keyLost ? ', its earlier key was lost' : ''})`;
+  const { pairing, keyBits, bonded, keyLost, replayed } = security;
+  return `just works (${pairing}, ${keyBits} bits${bonded ? ', bonded' : ''}${keyLost ? ', its earlier key was lost' : ''}${replayed ? ', replayed, not verified' : ''})`;
 }

@@ -75,6 +75,8 @@ export const sentences = {
     'The station may not use the Bluetooth adapter. Give it CAP_NET_ADMIN and CAP_NET_RAW, or run it as root.',
   RADIO_REFUSED: 'The radio answers, but refuses to be set up. It may not support Bluetooth Low Energy.',
   RADIO_LOST: 'The radio went away. Plug it in again.',
+  RECORDING_OVER:
+    'The recording that is played back does not hold what the station asks now. Nothing is known beyond this point.',
   ALREADY_CONNECTED: 'The device is already connected through this radio.',
   CONNECT_TIMEOUT: 'The device advertises but does not accept a connection. Move it closer or restart it.',
   RADIO_FULL: 'The controller carries no more links. The unit waits for a place.',

@@ -133,6 +133,8 @@ export interface LinkSecurity {
   readonly bonded: boolean;
   /** There was a bond, and the device had lost its key. */
   readonly keyLost: boolean;
+  /** A stand-in paired in place of a recorded device: nothing of it was verified. */
+  readonly replayed?: boolean;
 }
 
 /** What a link has reached. Times in milliseconds; null where the platform does not tell. */

@@ -52,6 +52,7 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   RADIO_UNREACHABLE: '无法打开无线适配器。请检查是否已插入且未被其他程序占用。',
   RADIO_PERMISSION: '升级站无权使用蓝牙适配器。请赋予 CAP_NET_ADMIN 和 CAP_NET_RAW,或以 root 运行。',
   RADIO_REFUSED: '无线适配器有响应但拒绝设置,可能不支持低功耗蓝牙。',
+  RECORDING_OVER: '所回放的录制中没有站点此刻所需的内容。此后情况未知。',
   RADIO_LOST: '无线适配器已断开。请重新插入。',
   ALREADY_CONNECTED: '该设备已通过此适配器连接。',
   CONNECT_TIMEOUT: '设备在广播但不接受连接。请靠近或重启设备。',

@@ -7,7 +7,7 @@ import { kernelAdapters } from '../radio/hci/kernel-adapter.ts';
 import { openRadioOver } from '../radio/open-radio.ts';
 import type { CapturedPacket, Radio } from '../radio/radio.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
-import { ReplayTransport } from '../virtual/replay-transport.ts';
+import { ReplayTransport } from '../virtual/replay/replay-transport.ts';
 import type { ForkProgram } from './fork.ts';
 import { type HostDisorder, openOwnRadio } from './radio-process.ts';
 import { type RadioOpener, RadioRack } from './radio-rack.ts';

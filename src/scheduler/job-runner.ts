@@ -41,6 +41,7 @@ const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'DEVICE_NOT_READY',
   'DEVICE_TOO_SLOW',
   'RADIO_LOST',
+  'RECORDING_OVER',
   'DISK_FULL',
   'INTERNAL',
 ]);

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import type { StationError } from '../contract/errors.ts';
 import type { FaultDescription } from '../contract/tray-file.ts';
 import type { HciTransport } from '../radio/hci/transport.ts';
 import { ATT } from './att-server.ts';
@@ -64,7 +65,7 @@ export class DisorderlyTransport implements HciTransport {
     this.#clock.after(queue.atMs - now, work);
   }
 
-  onLost(handler: (reason: string) => void): void {
+  onLost(handler: (reason: StationError) => void): void {
     this.#inner.onLost(handler);
   }
 

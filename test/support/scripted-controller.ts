@@ -1,4 +1,5 @@
 import type { Clock } from '../../src/clock.ts';
+import { StationError } from '../../src/contract/errors.ts';
 import type { HciTransport } from '../../src/radio/hci/transport.ts';
 
 /** What a controller may do to a command instead of answering it properly. */
@@ -61,7 +62,7 @@ export class ScriptedController implements HciTransport {
   readonly #mischief: Mischief | null;
   #done = false;
   #deliver: (packet: Buffer) => void = () => undefined;
-  #lost: (reason: string) => void = () => undefined;
+  #lost: (reason: StationError) => void = () => undefined;
   #closed = false;
   #connecting = false;
   #linked = false;
@@ -108,7 +109,7 @@ export class ScriptedController implements HciTransport {
     this.#deliver = handler;
   }
 
-  onLost(handler: (reason: string) => void): void {
+  onLost(handler: (reason: StationError) => void): void {
     this.#lost = handler;
   }
 
@@ -176,7 +177,9 @@ export class ScriptedController implements HciTransport {
         this.#obey(opcode, parameters);
         return this.event(0x0e, 1, 0x03, 0x0c, 0);
       case 'out-of-step':
-        return queueMicrotask(() => this.#lost('H4 stream out of step'));
+        return queueMicrotask(() =>
+          this.#lost(new StationError('RADIO_LOST', 'H4 stream out of step', { retryable: true })),
+        );
     }
   }
 

@@ -1,3 +1,4 @@
+import { StationError } from '../../src/contract/errors.ts';
 import type { ControllerDescription } from '../../src/contract/tray-file.ts';
 import type { HciTransport } from '../../src/radio/hci/transport.ts';
 import type { Radio } from '../../src/radio/radio.ts';
@@ -49,7 +50,7 @@ export class TestAir {
     const outgoing: Buffer[] = [];
     const sent: Buffer[] = [];
     let deliver: (packet: Buffer) => void = () => undefined;
-    let lost: (reason: string) => void = () => undefined;
+    let lost: (reason: StationError) => void = () => undefined;
     controller.toHost = (packet) => outgoing.push(packet);
     this.#flushes.push(() => {
       for (const packet of outgoing.splice(0)) deliver(packet);
@@ -70,7 +71,7 @@ export class TestAir {
       pull: () => {
         deliver = () => undefined;
         controller.dispose();
-        lost('pulled');
+        lost(new StationError('RADIO_LOST', 'pulled', { retryable: true }));
       },
       close: async () => controller.dispose(),
     };

@@ -1,4 +1,5 @@
 import type { Clock } from '../../clock.ts';
+import type { StationError } from '../../contract/errors.ts';
 import type { CaptureContent, CapturedPacket, LinkEvidence } from '../radio.ts';
 import { EVENT, HCI_ACL, HCI_COMMAND, HCI_EVENT, LE_EVENT, OPCODE, STATUS, uint16 } from './packets.ts';
 import type { HciTransport } from './transport.ts';
@@ -125,8 +126,12 @@ export class CapturingTransport implements HciTransport {
     });
   }
 
-  onLost(handler: (reason: string) => void): void {
+  onLost(handler: (reason: StationError) => void): void {
     this.#inner.onLost(handler);
+  }
+
+  get replayed(): boolean {
+    return this.#inner.replayed === true;
   }
 
   close(): Promise<void> {

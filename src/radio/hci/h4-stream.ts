@@ -20,12 +20,12 @@ export function h4Transport(
   const deframer = new H4Deframer();
   let closing = false;
   let onPacket: (packet: Buffer) => void = () => undefined;
-  let onLost: (reason: string) => void = () => undefined;
+  let onLost: (reason: StationError) => void = () => undefined;
   const lost = (reason: string) => {
     if (closing) return;
     closing = true;
     stream.destroy();
-    onLost(reason);
+    onLost(new StationError('RADIO_LOST', reason, { retryable: true }));
   };
   onBytes((chunk) => {
     let packets: Buffer[];

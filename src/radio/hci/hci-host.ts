@@ -139,7 +139,7 @@ export interface HciHostEvents {
   /** A link's encryption has changed, or could not be. */
   encryptionChanged(handle: number, status: number, enabled: boolean): void;
   /** The controller is gone. */
-  lost(reason: string): void;
+  lost(reason: StationError): void;
 }
 
 /** What the host does with an event of one code. */
@@ -188,7 +188,7 @@ export class HciHost {
     this.#commands = new CommandQueue(
       (packet) => transport.send(packet),
       clock,
-      (detail) => this.#fail(detail),
+      (detail) => this.#fail(gone(detail)),
     );
     transport.onPacket((packet) => this.#fromController(packet));
     transport.onLost((reason) => this.#fail(reason));
@@ -203,7 +203,7 @@ export class HciHost {
     [EVENT.ENCRYPTION_CHANGE, { octets: 4, take: (packet) => this.#encryption(packet, packet[6] !== 0) }],
     [EVENT.COMMAND_COMPLETE, { octets: 3, take: (packet) => this.#answered(packet, 4, 3, packet.subarray(6)) }],
     [EVENT.COMMAND_STATUS, { octets: 4, take: (packet) => this.#answered(packet, 5, 4, packet.subarray(3, 4)) }],
-    [EVENT.HARDWARE_ERROR, { octets: 1, take: (packet) => this.#fail(`hardware error ${hex(packet[3]!)}`) }],
+    [EVENT.HARDWARE_ERROR, { octets: 1, take: (packet) => this.#fail(gone(`hardware error ${hex(packet[3]!)}`)) }],
     [EVENT.NUMBER_OF_COMPLETED_PACKETS, { octets: 1, take: (packet) => this.#completed(packet) }],
     [EVENT.ENCRYPTION_KEY_REFRESH_COMPLETE, { octets: 3, take: (packet) => this.#encryption(packet, true) }],
     [EVENT.LE_META, { octets: 1, take: (packet) => this.#take(this.#leHandlers.get(packet[3]!), packet) }],
@@ -219,6 +219,11 @@ export class HciHost {
     [LE_EVENT.ENHANCED_CONNECTION_COMPLETE, { octets: 31, take: (packet) => this.#connected(asPlain(packet)) }],
     [LE_EVENT.PHY_UPDATE_COMPLETE, { octets: 6, take: (packet) => this.#phy(packet) }],
   ]);
+
+  /** The controller is a recording. */
+  get replayed(): boolean {
+    return this.#transport.replayed === true;
+  }
 
   /** Resets the controller and learns what it can hold. @throws StationError RADIO_REFUSED, RADIO_LOST */
   async start(): Promise<void> {
@@ -466,11 +471,11 @@ export class HciHost {
   }
 
   /** The controller is gone, or cannot be relied upon any more. */
-  #fail(reason: string): void {
+  #fail(reason: StationError): void {
     if (this.#over) return;
     this.#over = true;
     // First the commands that wait: whoever hears of the loss ends them otherwise, and they would not say why.
-    this.#commands.end(new StationError('RADIO_LOST', reason, { retryable: true }));
+    this.#commands.end(reason);
     this.#events.lost(reason);
     // Nothing that still waits for a buffer will ever leave.
     for (const handle of [...this.#links.keys()]) this.#endLink(handle, STATUS.CONNECTION_TIMEOUT);
@@ -508,7 +513,7 @@ export class HciHost {
   #answered(packet: Buffer, opcodeAt: number, creditsAt: number, returned: Buffer): void {
     const opcode = uint16(packet, opcodeAt);
     const known = this.#commands.answered(opcode, packet[creditsAt]!, { event: packet, returned });
-    if (!known && opcode === OPCODE.RESET && this.#started) this.#fail('the controller has reset itself');
+    if (!known && opcode === OPCODE.RESET && this.#started) this.#fail(gone('the controller has reset itself'));
   }
 
   #completed(packet: Buffer): void {
@@ -785,3 +790,5 @@ function holdsNoCharacteristic(pdu: Buffer): boolean {
   if (pdu[0] !== ATT_READ_BY_TYPE_REQUEST || pdu.length !== 7) return false;
   return pdu.readUInt16LE(5) === CHARACTERISTIC_DECLARATION && pdu.readUInt16LE(1) === pdu.readUInt16LE(3);
 }
+
+const gone = (detail: string) => new StationError('RADIO_LOST', detail, { retryable: true });

@@ -32,10 +32,10 @@ export async function openKernelAdapter(id: number): Promise<HciTransport> {
     const code = /permi/i.test(message) ? 'RADIO_PERMISSION' : 'RADIO_UNREACHABLE';
     throw new StationError(code, `hci${id}: ${message}`, { cause: error });
   }
-  let onLost: (reason: string) => void = () => undefined;
+  let onLost: (reason: StationError) => void = () => undefined;
   let open = true;
   socket.on('error', (error) => {
-    if (open) onLost(error.message);
+    if (open) onLost(new StationError('RADIO_LOST', error.message, { retryable: true }));
     open = false;
   });
   return {

@@ -229,8 +229,8 @@ class NobleRadio implements Radio {
   }
 
   /** The controller is of no use any more: whoever holds the radio is told, and the transport is let go of. */
-  #lose(detail: string): void {
-    this.#finish(new StationError('RADIO_LOST', detail, { retryable: true }));
+  #lose(reason: StationError): void {
+    this.#finish(reason);
     void this.#host.close();
   }
 
@@ -307,7 +307,9 @@ class NobleRadio implements Radio {
     // Some controllers cannot scan beside a link: what they carry goes on, and they are asked again.
     if (this.#links.size === 0) this.#scanRefusals += 1;
     const said = status === null ? 'no answer' : `status 0x${status.toString(16).padStart(2, '0')}`;
-    if (this.#scanRefusals >= SCAN_REFUSALS) return this.#lose(`does not scan: ${said}`);
+    if (this.#scanRefusals >= SCAN_REFUSALS) {
+      return this.#lose(new StationError('RADIO_LOST', `does not scan: ${said}`, { retryable: true }));
+    }
     const cancel = this.#clock.after(SCAN_AGAIN_MS, () => {
       this.#scanning = null;
       this.#steerScan();
@@ -318,7 +320,7 @@ class NobleRadio implements Radio {
 
   async #connectNow(address: string, options: ConnectOptions): Promise<{ link: NobleLink; handle: number }> {
     options.signal?.throwIfAborted();
-    if (this.#life.over) throw new StationError('RADIO_LOST', this.#life.over.detail, { retryable: true });
+    if (this.#life.over) throw this.#life.over;
     const peripheral = this.#noble?._peripherals[address.replaceAll(':', '')];
     if (!peripheral) throw new StationError('UNIT_NOT_FOUND', address, { retryable: true });
     if ([...this.#links.values()].some((link) => link.address === address)) {
@@ -386,7 +388,7 @@ class NobleRadio implements Radio {
       const outcome = await deadline(this.#clock, CANCEL_TIMEOUT_MS, this.#life.during(complete), () => stuck);
       if (typeof outcome !== 'number') await outcome.link.disconnect();
     } catch (error) {
-      if (error === stuck) this.#lose(stuck.detail);
+      if (error === stuck) this.#lose(stuck);
       else if (!this.#life.over) throw error;
     }
   }
@@ -400,6 +402,7 @@ class NobleRadio implements Radio {
         clock: this.#clock,
         own: { address: host.address, random: false },
         peer: { address: state.address, random: state.random },
+        replayed: host.replayed,
         send: (pdu) => void host.send(handle, CID_PAIRING, [pdu]).catch(() => undefined),
         encrypt: async ({ rand, ediv, ltk }) => {
           const key = Buffer.concat([Buffer.of(handle & 0xff, handle >> 8), rand, Buffer.of(ediv & 0xff, ediv >> 8)]);

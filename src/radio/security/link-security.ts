@@ -19,6 +19,8 @@ export interface SecuredLink {
   readonly clock: Clock;
   readonly own: { readonly address: string; readonly random: boolean };
   readonly peer: { readonly address: string; readonly random: boolean };
+  /** The peer is a recording. */
+  readonly replayed?: boolean;
   /** Sends a pairing PDU. */
   send(pdu: Buffer): void;
   /** Has the controller encrypt the link; the answer comes by `encryptionChanged`. Rejects when the controller refuses. */
@@ -153,7 +155,8 @@ export class LinkSecurityManager {
   }
 
   #reached(reached: Pick<LinkSecurity, 'pairing' | 'keyBits' | 'bonded'>): void {
-    this.#state = { ...this.#state, level: 'just-works', ...reached };
+    const replayed = this.#link.replayed === true && { replayed: true };
+    this.#state = { ...this.#state, level: 'just-works', ...reached, ...replayed };
   }
 
   /** The bond with the peer: by its identity address, or by the key that its present address resolves with. */
