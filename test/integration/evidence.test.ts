@@ -34,7 +34,10 @@ afterEach(async () => {
 /** What the device's application meant: each answer in order. */
 function deviceLog(): string {
   const attempt = reader.show('SN0001');
-  const frames = [...reader.frames(attempt.id)].filter(({ direction }) => direction === 'from-device');
+  const own = new Set(['6f8a0004-3d3c-4b5e-9a1f-5a7c1e2d4b60', '6f8a0005-3d3c-4b5e-9a1f-5a7c1e2d4b60']);
+  const frames = [...reader.frames(attempt.id)].filter(
+    ({ direction, channel }) => direction === 'from-device' && own.has(attempt.channels[channel] ?? ''),
+  );
   const lines: string[] = [];
   for (let at = 0; at + 2 < frames.length; at += 3) {
     const seconds = (frames[at]!.timeUs / 1e6 + 7).toFixed(6);
