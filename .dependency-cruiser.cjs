@@ -59,6 +59,16 @@ module.exports = {
       to: { path: '^src/' },
     },
     only('station', ['contract', 'firmware', 'radio', 'records', 'protocols', 'diagnostics', 'scheduler']),
+    only('qualification', [
+      'contract',
+      'firmware',
+      'radio',
+      'records',
+      'protocols',
+      'diagnostics',
+      'scheduler',
+      'station',
+    ]),
     only('server', ['contract', 'station', 'host']),
     only('host', [
       'contract',

@@ -8,12 +8,14 @@ import type { LogReading } from '../contract/comparison.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
 import { visibleJson, visibleLines } from '../contract/foreign-text.ts';
 import type { JobEvent } from '../contract/job-events.ts';
+import { type Qualification, tally } from '../contract/qualification.ts';
 import { type Outcome, outcomes } from '../contract/records.ts';
 import { comparisonText } from '../diagnostics/attempt-comparison.ts';
 import { logFormats } from '../diagnostics/device-log.ts';
 import { dataDirectory } from '../host/data-directory.ts';
 import { runRadioProcess } from '../host/radio-process.ts';
 import { appVersion } from '../host/version.ts';
+import { reportText } from '../qualification/report-text.ts';
 import { RecordReader } from '../records/record-reader.ts';
 import { RecordWriter } from '../records/record-writer.ts';
 import { attachEvidence } from '../station/evidence.ts';
@@ -21,6 +23,7 @@ import { compareWithLog, writeComparison } from './compare-command.ts';
 import { announcement, runDemo } from './demo-command.ts';
 import { examine } from './doctor-command.ts';
 import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
+import { type QualifyOptions, type QualifyRadioOptions, qualifyRadioCommand } from './qualify-command.ts';
 import { attemptList, attemptText, frameJson, learntText } from './records-command.ts';
 import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
 import { RunDisplay } from './run-display.ts';
@@ -306,6 +309,40 @@ program
     }
     process.exitCode = findings.every((finding) => finding.ok) ? 0 : 1;
   });
+
+const qualify = program.command('qualify').description('what a new radio or product does, held against what it should');
+
+/** The options that both kinds have; events go to the terminal only where the report does not. */
+const qualifying = (command: Command) =>
+  command
+    .requiredOption('--radio <spec>', 'the radio')
+    .option('--product <file>', 'product profile (YAML)')
+    .option('--unit <serial>', 'the unit that is written to')
+    .option('--tray <file>', 'virtual tray (YAML), for a virtual radio')
+    .option('-o, --output <file>', 'write the report there: .json, .txt or .pdf')
+    .option('--data <dir>', 'data directory')
+    .option('--practice', 'keep the records apart from production')
+    .option('--json', 'events and report as JSON, one object a line');
+
+async function qualified(
+  options: QualifyOptions & { json?: boolean },
+  work: (signal: AbortSignal, emit: (event: JobEvent) => void) => Promise<Qualification>,
+): Promise<void> {
+  const signal = interruption();
+  const display = new RunDisplay(process.stderr);
+  const report = await work(signal, options.json ? jsonEmitter() : (event) => display.show(event));
+  if (options.json) sayJson({ type: 'qualification', ...report });
+  else say(reportText(report));
+  process.exitCode = signal.aborted ? EXIT_INTERRUPTED : tally(report)['not-held'] === 0 ? 0 : 1;
+}
+
+qualifying(qualify.command('radio'))
+  .description('what a controller says and does; on replay:CAPTURE what the recording holds of it')
+  .option('--firmware <file>', 'upgrade units with it, to see how fast')
+  .option('--units <n>', 'how many units, where --unit does not name one', positive)
+  .action((options: QualifyRadioOptions & { json?: boolean }) =>
+    qualified(options, (signal, emit) => qualifyRadioCommand(options, signal, emit)),
+  );
 
 program
   .command('virtual-tray')

@@ -38,7 +38,8 @@ export function openRadioOver(
   return openNobleRadio(name, transport, clock, (handle) => capturing.link(handle));
 }
 
-function openTransport(spec: Exclude<RealRadioSpec, { kind: 'system' }>): Promise<HciTransport> {
+/** The way to a controller of our own. @throws StationError RADIO_UNREACHABLE, RADIO_PERMISSION */
+export function openTransport(spec: Exclude<RealRadioSpec, { kind: 'system' }>): Promise<HciTransport> {
   switch (spec.kind) {
     case 'kernel':
       return openKernelAdapter(spec.id);

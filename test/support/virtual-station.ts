@@ -25,7 +25,7 @@ import { listenVirtualTray, type VirtualTray } from '../../src/virtual/virtual-t
 const SPEED = 10;
 
 /** A clock that runs as much faster than the machine's as the ether of these tests does. */
-const fastClock: Clock = {
+export const fastClock: Clock = {
   now: () => systemClock.now() * SPEED,
   wall: () => new Date(),
   after: (ms, fn) => systemClock.after(ms / SPEED, fn),
@@ -64,6 +64,8 @@ export interface TestRun {
   readonly findTimeoutMs?: number;
   readonly practice?: boolean;
   readonly signal?: AbortSignal;
+  /** Radios that are there already, in place of fresh ones; they are stopped at the end. */
+  readonly radios?: readonly Radio[];
   readonly onEvent?: (event: JobEvent, radios: readonly Radio[]) => void;
 }
 
@@ -96,10 +98,10 @@ export class VirtualStation {
 
   /** Runs a job on fresh radios; the records stay for the next run and for `reader`. */
   async run(options: TestRun = {}): Promise<JobSummary> {
-    const radios: Radio[] = [];
+    const radios: Radio[] = [...(options.radios ?? [])];
     const records = new RecordWriter(join(this.directory, 'data'), fastClock);
     try {
-      for (let i = 0; i < this.#radioCount; i++) {
+      for (let i = radios.length; i < this.#radioCount; i++) {
         const path = await this.#wire();
         const disorder = hostDisorder(this.#description);
         radios.push(await openOwnRadio({ kind: 'h4', name: `radio ${i + 1}`, path }, disorder, fastClock, null));
@@ -137,6 +139,11 @@ export class VirtualStation {
       records.close();
       for (const { server } of this.#wires.splice(0)) server.close();
     }
+  }
+
+  /** The socket at which controllers are offered. */
+  get path(): string {
+    return this.#path;
   }
 
   /** Pulls a radio's plug. */
