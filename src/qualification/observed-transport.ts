@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import type { StationError } from '../contract/errors.ts';
 import type { HciTransport } from '../radio/hci/transport.ts';
 import type { ControllerObservation } from './controller-observation.ts';
 
@@ -8,8 +9,8 @@ export class ObservedTransport implements HciTransport {
   readonly #clock: Clock;
   readonly #observation: ControllerObservation;
   #onPacket: (packet: Buffer) => void = () => undefined;
-  #onLost: (reason: string) => void = () => undefined;
-  #lost: string | null = null;
+  #onLost: (reason: StationError) => void = () => undefined;
+  #lost: StationError | null = null;
 
   constructor(inner: HciTransport, clock: Clock, observation: ControllerObservation) {
     this.#inner = inner;
@@ -35,7 +36,7 @@ export class ObservedTransport implements HciTransport {
   }
 
   /** One that is gone already says so at once. */
-  onLost(handler: (reason: string) => void): void {
+  onLost(handler: (reason: StationError) => void): void {
     this.#onLost = handler;
     if (this.#lost !== null) handler(this.#lost);
   }

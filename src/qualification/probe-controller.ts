@@ -42,7 +42,7 @@ export async function probeController(
 ): Promise<ProbedTimes> {
   const gone = (detail: string) => commands.end(new StationError('RADIO_LOST', detail));
   const commands = new CommandQueue((packet) => transport.send(packet), clock, gone);
-  transport.onLost(gone);
+  transport.onLost((reason) => commands.end(reason));
   transport.onPacket((packet) => {
     if (packet[0] !== HCI_EVENT) return;
     if (packet[1] === EVENT.COMMAND_COMPLETE && packet.length >= 6)
