@@ -134,6 +134,14 @@ export const sentences = {
   PROFILE_NOT_RELEASED: 'This product profile is not released. An engineer other than its author has to release it.',
   SCAN_DUPLICATE: 'This unit has been scanned already: it stands in another slot.',
   LABEL_INVALID: 'This label is not a serial of this product. Scan the label of the unit.',
+  LABEL_DAMAGED:
+    'The scan is damaged: a key or a separator was lost, or two labels came as one. Scan again; if it stays so, give scanner and computer the same keyboard layout.',
+  LABEL_AMBIGUOUS:
+    'A separator may be missing in this label: where its serial ends cannot be told. Scan again; for labels like this an engineer sets label: {pattern} in the product profile.',
+  LABEL_CASE_DIFFERS:
+    'The label differs from what is expected only in capital and small letters. Check Caps Lock and the scanner, or correct the list or the pattern.',
+  LABEL_WITHOUT_GTIN:
+    'This product demands a label with its GTIN, and this one has none. Scan the GS1 label of the unit.',
   LABEL_OF_OTHER_PRODUCT: 'This label belongs to another product. Take the unit out of the tray.',
   UNIT_ALREADY_PASSED: 'This unit has passed on this work order already. Take it out of the tray.',
   SLOT_UNKNOWN: 'The tray has no such slot.',

@@ -35,6 +35,7 @@ export const findings = {
     'In the air the values had another order than they came here: it happened in this radio or on this host, or the captures are of different links.',
 
   // what an attempt has to say beside its outcome
+  LABEL_BATCH: "The unit's label names batch {batch}.",
   NO_UPLOAD_NEEDED: 'Image {image} lay complete in the second slot already: nothing was sent of it.',
   SERVER_JOINS_NOTHING: 'The device does not join the writes of a frame: it was sent frames of one write.',
   ERRORS_PASSED: 'The device answered an error {count} times that passed when it was asked again ({said}).',

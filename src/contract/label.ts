@@ -1,82 +1,154 @@
+import {
+  type ElementsRead,
+  looksLikeUnit,
+  readBracketed,
+  readElementString,
+  SEPARATOR,
+  unitElements,
+} from './element-string.ts';
+import type { ErrorCode } from './errors.ts';
+import { GTIN, gs1Fields, gtin14 } from './gs1-identifiers.ts';
+import { LOST_KEY, scannedText } from './scanned-text.ts';
 import { serialProblem } from './serial.ts';
 
-/** What a scanned label says: a plain serial, or the elements of a GS1 element string. */
+/** What a label says. */
 export interface Label {
   readonly serial: string;
   /** Global Trade Item Number, 14 digits (AI 01). */
   readonly gtin: string | null;
   /** Batch or lot (AI 10). */
   readonly batch: string | null;
+  /** What the serial would be if a separator had been lost inside it. Empty when nothing of it looks so. */
+  readonly others: readonly string[];
 }
 
-/** FNC1 as scanners send it: the ASCII group separator ends an element of variable length (GS1 General Specifications, 7.8). */
-const SEPARATOR = '\u001d';
-/** Symbology identifiers that announce GS1 data (ISO/IEC 15424): Code 128, DataMatrix, QR, DataBar. */
-const GS1_IDENTIFIER = /^\](C1|d2|Q3|e0)/;
-/** Application identifiers of fixed length, by their length in digits (GS1 General Specifications, figure 7.8.5-2). */
-const FIXED: Readonly<Record<string, number>> = {
-  '00': 18,
-  '01': 14,
-  '02': 14,
-  '11': 6,
-  '12': 6,
-  '13': 6,
-  '15': 6,
-  '16': 6,
-  '17': 6,
-  '20': 2,
-};
-const VARIABLE = new Set(['10', '21', '22', '235', '240', '241', '250', '251', '400', '37', '30']);
+/** Why a label has no serial that can be used. */
+export interface LabelProblem {
+  readonly serial: null;
+  readonly code: ErrorCode & ('LABEL_INVALID' | 'LABEL_DAMAGED');
+  readonly why: string;
+}
 
 /**
- * Reads a label: GS1 in its bracketed spelling, GS1 with a symbology identifier or FNC1, or a plain serial.
- * Returns null when it claims to be GS1 and does not hold (wrong check digit, no serial, unknown element).
+ * Symbology identifiers that announce GS1 data: Code 128, Data Matrix (d5: with ECI), QR (Q4: with ECI), DataBar and composites, DotCode
+ * (GS1 General Specifications, figure 7.2-2; ISO/IEC 15424).
  */
-export function readLabel(text: string): Label | null {
-  const trimmed = text.trim();
-  if (trimmed.length === 0) return null;
-  const elements = trimmed.startsWith('(')
-    ? bracketed(trimmed)
-    : GS1_IDENTIFIER.test(trimmed) || trimmed.includes(SEPARATOR)
-      ? elementString(trimmed.replace(GS1_IDENTIFIER, ''))
-      : new Map([['21', trimmed]]);
-  const serial = elements?.get('21');
-  const gtin = elements?.get('01') ?? null;
-  if (!serial || serialProblem(serial) !== null || (gtin !== null && !checkDigitHolds(gtin))) return null;
-  return { serial, gtin, batch: elements?.get('10') ?? null };
+const GS1_SYMBOLOGY = /^(C1|d[25]|Q[34]|e[0-3]|J1)$/;
+/** What only means GS1 with scanners that tell DotCode's modes apart; others send it for every DotCode. */
+const DOTCODE = 'J1';
+
+/** ISO/IEC 15434: the message header and trailer, and what ends and divides formats. */
+const ENVELOPE = '[)>';
+const RECORD_SEPARATOR = '\u001e';
+const END_OF_TRANSMISSION = '\u0004';
+
+/** Data identifiers (ANS MH10.8.2, ISO/IEC 15418): serial of the supplier; lot by customer and supplier; GTIN. */
+const DI_SERIAL = 'S';
+const DI_LOTS = ['1T', 'T'];
+const DI_GTIN = '8P';
+/** How fields begin that stand beside a serial: item, quantity, lot, dates, vendor. */
+const DI_BEGINS = /^(\d{1,2}[A-Z]|[DKPQSTV])./;
+
+/**
+ * Reads a label: a plain serial; GS1 in its bracketed spelling, with a symbology identifier, with separators or with neither; a GS1
+ * Digital Link; an envelope of ISO/IEC 15434 with format 05 (GS1) or 06 (data identifiers). What claims to be one of these and does not
+ * hold, and a scan with lost keys, is refused: never is a part of it taken for the whole.
+ */
+export function readLabel(scan: string): Label | LabelProblem {
+  if (scan.includes(LOST_KEY)) return damaged('a key of the scan was no character');
+  const { text, symbology } = scannedText(scan);
+  if (text === '') return invalid('the label is empty');
+  if (/\][A-Za-z]\d/.test(text)) return damaged('there are two labels in one scan');
+  if (text.startsWith(ENVELOPE)) return envelope(text);
+  if (text.startsWith('(')) return labelOf(readBracketed(text), invalid);
+  if (/^https?:\/\//i.test(text) && /\/01\/\d/.test(text)) return labelOf(digitalLink(text), invalid);
+  const announced =
+    symbology !== null && GS1_SYMBOLOGY.test(symbology) && (symbology !== DOTCODE || /^\d\d/.test(text));
+  if (announced || text.includes(SEPARATOR)) return labelOf(readElementString(text));
+  if (looksLikeUnit(text)) return labelOf(readElementString(text));
+  return checked({ serial: text, gtin: null, batch: null, others: [] });
 }
 
-function bracketed(text: string): Map<string, string> | null {
-  const elements = new Map<string, string>();
-  const rest = text.replace(/\((\d{2,4})\)([^(]+)/g, (_whole, identifier: string, value: string) => {
-    elements.set(identifier, value.trim());
-    return '';
-  });
-  return rest.trim() === '' ? elements : null;
+/** Only where separators are sent can one have been lost: elsewhere what does not hold was printed so. */
+function labelOf(read: ElementsRead, refused: (why: string) => LabelProblem = damaged): Label | LabelProblem {
+  if ('problem' in read) return refused(read.problem);
+  const { serial, ...rest } = read.elements;
+  return serial === null ? invalid('the label carries no serial') : checked({ serial, ...rest });
 }
 
-function elementString(text: string): Map<string, string> | null {
-  const elements = new Map<string, string>();
-  let at = text.startsWith(SEPARATOR) ? 1 : 0;
-  while (at < text.length) {
-    const identifier = [2, 3]
-      .map((length) => text.slice(at, at + length))
-      .find((each) => each in FIXED || VARIABLE.has(each));
-    if (identifier === undefined) return null;
-    at += identifier.length;
-    const fixed = FIXED[identifier];
-    const separator = text.indexOf(SEPARATOR, at);
-    const end = fixed !== undefined ? at + fixed : separator < 0 ? text.length : separator;
-    if (end > text.length) return null;
-    elements.set(identifier, text.slice(at, end));
-    at = text[end] === SEPARATOR ? end + 1 : end;
+function checked(label: Label): Label | LabelProblem {
+  const problem = serialProblem(label.serial) ?? (label.batch === null ? null : serialProblem(label.batch));
+  return problem === null ? label : damaged(problem);
+}
+
+const invalid = (why: string): LabelProblem => ({ serial: null, code: 'LABEL_INVALID', why });
+const damaged = (why: string): LabelProblem => ({ serial: null, code: 'LABEL_DAMAGED', why });
+
+/** A GS1 Digital Link: pairs of identifier and value in the path, further ones in the query (GS1 Digital Link Standard: URI Syntax, 4). */
+function digitalLink(text: string): ElementsRead {
+  const url = URL.parse(text);
+  if (!url) return { problem: 'the link is no URL' };
+  let path: string[];
+  try {
+    path = url.pathname.split('/').slice(1).map(decodeURIComponent);
+  } catch {
+    return { problem: 'the link is badly escaped' };
   }
-  return elements;
+  const first = path.findIndex((each, index) => each === GTIN && /^\d/.test(path[index + 1] ?? ''));
+  if (first < 0) return { problem: 'the link has no GTIN' };
+  const pairs: { identifier: string; value: string }[] = [];
+  for (let at = first; at < path.length; at += 2) {
+    const identifier = path[at] ?? '';
+    if (identifier === '' && at === path.length - 1) break;
+    pairs.push({ identifier, value: path[at + 1] ?? '' });
+  }
+  for (const [identifier, value] of url.searchParams)
+    if (/^\d{2,4}$/.test(identifier)) pairs.push({ identifier, value });
+  const elements: { identifier: string; value: string }[] = [];
+  for (const { identifier, value } of pairs) {
+    const whole = identifier === GTIN ? (gtin14(value) ?? value) : value;
+    if (!gs1Fields.get(identifier)?.holds(whole)) return { problem: `the link's ${identifier}/${value} does not hold` };
+    elements.push({ identifier, value: whole });
+  }
+  return unitElements(elements);
 }
 
-/** The GTIN's check digit: weights 3 and 1 from the right (GS1 General Specifications, 7.9.1). */
-function checkDigitHolds(gtin: string): boolean {
-  if (!/^\d{14}$/.test(gtin)) return false;
-  const sum = [...gtin].reduce((total, digit, index) => total + Number(digit) * (index % 2 === 0 ? 3 : 1), 0);
-  return sum % 10 === 0;
+/** An envelope of ISO/IEC 15434: formats one behind the other, each with two digits, its fields, and a record separator. */
+function envelope(text: string): Label | LabelProblem {
+  const body = text.slice(ENVELOPE.length);
+  const trailer = `${RECORD_SEPARATOR}${END_OF_TRANSMISSION}`;
+  if (!body.startsWith(RECORD_SEPARATOR) || !body.endsWith(trailer))
+    return damaged('the envelope has lost its separators');
+  const formats = body.slice(1, -trailer.length).split(RECORD_SEPARATOR);
+  const labels: (Label | LabelProblem)[] = [];
+  for (const format of formats) {
+    const kind = format.slice(0, 2);
+    const fields = format.slice(3);
+    if (!/^\d\d$/.test(kind) || format[2] !== SEPARATOR) return damaged('the envelope has lost its separators');
+    if (kind === '05') labels.push(labelOf(readElementString(fields)));
+    if (kind === '06') labels.push(dataIdentifiers(fields));
+  }
+  const [label, second] = labels;
+  if (second) return damaged('the envelope holds two labels');
+  return label ?? invalid('the envelope has neither format 05 nor 06');
+}
+
+function dataIdentifiers(fields: string): Label | LabelProblem {
+  const values = new Map<string, string>();
+  for (const field of fields.split(SEPARATOR).filter((each) => each !== '')) {
+    const [, identifier, value] = /^(\d{0,3}[A-Z])(.+)$/.exec(field) ?? [];
+    if (identifier === undefined || value === undefined)
+      return damaged('a field of the envelope has no data identifier');
+    if (values.has(identifier)) return damaged(`data identifier ${identifier} stands there twice`);
+    values.set(identifier, value);
+  }
+  const serial = values.get(DI_SERIAL);
+  if (serial === undefined) return invalid('the label carries no serial');
+  const gtin = values.get(DI_GTIN);
+  if (gtin !== undefined && gtin14(gtin) === null) return damaged(`the check digit of GTIN ${gtin} is wrong`);
+  const batch = DI_LOTS.map((identifier) => values.get(identifier)).find((each) => each !== undefined);
+  const others = Array.from(serial.slice(1), (_, index) => index + 1)
+    .filter((at) => DI_BEGINS.test(serial.slice(at)))
+    .map((at) => serial.slice(0, at));
+  return checked({ serial, gtin: gtin === undefined ? null : gtin14(gtin), batch: batch ?? null, others });
 }

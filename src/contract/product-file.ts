@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { checkDigitHolds } from './gs1-identifiers.ts';
 
 /** A 128-bit UUID in its usual spelling, or a 16-bit one as four digits. */
 export const uuid = z
@@ -107,8 +108,9 @@ function fusConflict(fus: FusSettings): { path: string[]; message: string } | nu
  *   A unit that comes back under another address is taken at it when that is `proven`: a bond resolves the address, or the device itself
  *   reports the serial (Device Information Service). `allow` takes whoever advertises the serial after the window for duplicates, `refuse`
  *   nobody but a bond's device. `secondSource: none` does not ask the device for the serial that its Device Information Service has.
- * - `label`: what is printed on the unit and scanned. Plain serials or GS1 element strings; `gtin` is the product's, and the first group
- *   of `pattern`, or its whole match, is the serial.
+ * - `label`: what is printed on the unit and scanned, in any of the forms that readLabel knows; `gtin` is the product's, `require: true`
+ *   refuses a label without it, and the first group of `pattern`, or its whole match, is the serial. The pattern also tells where a
+ *   serial ends when a separator could be missing.
  * - `link.intervalMs`: the connection interval in milliseconds; `auto` is chosen for the number of links. `link.phy`: 2M where both sides can.
  * - `upgrade.mode`: `test-and-confirm` boots the image on trial and confirms it after it has been read back, `confirm` makes it
  *   permanent before the reboot, `upload-only` leaves it in the second slot (STAGED).
@@ -148,10 +150,16 @@ const productShape = z.strictObject({
     .strictObject({
       gtin: z
         .string()
-        .regex(/^\d{8,14}$/, 'a GTIN of 8 to 14 digits')
+        .regex(/^(\d{8}|\d{12,14})$/, 'a GTIN of 8, 12, 13 or 14 digits')
+        .refine(checkDigitHolds, 'the check digit of this GTIN is wrong')
         .transform((digits) => digits.padStart(14, '0'))
         .optional(),
       pattern: regularExpression.optional(),
+      require: z.boolean().default(false),
+    })
+    .superRefine(({ gtin, require }, context) => {
+      if (require && gtin === undefined)
+        context.addIssue({ code: 'custom', path: ['require'], message: 'demands the GTIN that gtin names: add it' });
     })
     .prefault({}),
   security: z.enum(['none', 'just-works']).default('none'),

@@ -102,6 +102,12 @@ export const sentencesZhCn: Readonly<Record<ErrorCode, string>> = {
   PROFILE_NOT_RELEASED: '此产品配置尚未发布。须由作者以外的工程师发布。',
   SCAN_DUPLICATE: '该设备已扫描过,在另一个槽位。',
   LABEL_INVALID: '此标签不是该产品的序列号。请扫描设备标签。',
+  LABEL_DAMAGED:
+    '扫描内容已损坏:丢失了按键或分隔符,或两个标签连在了一起。请重新扫描;若仍如此,请让扫码枪与电脑使用相同的键盘布局。',
+  LABEL_AMBIGUOUS:
+    '此标签可能缺少分隔符:无法判断序列号在哪里结束。请重新扫描;若标签本来如此,请工程师在产品配置中设置 label: {pattern}。',
+  LABEL_CASE_DIFFERS: '标签与预期只有大小写不同。请检查大写锁定键和扫码枪,或更正列表或模式。',
+  LABEL_WITHOUT_GTIN: '该产品要求标签带有其 GTIN,而此标签没有。请扫描设备的 GS1 标签。',
   LABEL_OF_OTHER_PRODUCT: '此标签属于其他产品。请从托盘取出该设备。',
   UNIT_ALREADY_PASSED: '该设备在此工单上已通过。请从托盘取出。',
   SLOT_UNKNOWN: '托盘没有此槽位。',
@@ -197,6 +203,7 @@ export const findingsZhCn: Readonly<Record<FindingCode, string>> = {
   DEVICE_HOST_OTHER: '设备主机交给其控制器的顺序与到达本站的不同:发生在设备主机之下,或抓包属于不同链路。',
   AIR_SAME: '空中的顺序与到达本站的顺序相同:在设备的射频之前就已决定。',
   AIR_OTHER: '空中的顺序与到达本站的不同:发生在本站射频或本机,或抓包属于不同链路。',
+  LABEL_BATCH: '设备标签上的批号为 {batch}。',
   NO_UPLOAD_NEEDED: '镜像 {image} 已完整存放在第二槽中,未发送任何数据。',
   SERVER_JOINS_NOTHING: '设备不会拼接同一帧的多次写入:已改为每帧一次写入。',
   ERRORS_PASSED: '设备 {count} 次返回错误,再次请求后即消失({said})。',

@@ -8,7 +8,7 @@ import type { DfuDriver } from '../protocols/driver.ts';
 import type { BondStore, Radio } from '../radio/radio.ts';
 import { onRadioEnded, type RadioShelf } from '../radio/radio-shelf.ts';
 import type { LessonStore } from '../records/lesson-store.ts';
-import type { JobWriter } from '../records/record-writer.ts';
+import type { AttemptStart, AttemptWriter, JobWriter } from '../records/record-writer.ts';
 import { AddressBook } from './address-book.ts';
 import { AirWatch } from './air-watch.ts';
 import { intervalFor, MOST_LINKS, QUESTIONS_INTERVAL_MS } from './link-plan.ts';
@@ -54,6 +54,8 @@ export interface ListedUnit {
   readonly serial: string;
   readonly slot: string | null;
   readonly repeats?: { readonly attemptId: string; readonly number: number } | undefined;
+  /** The batch that the unit's label names. */
+  readonly batch?: string | undefined;
 }
 
 /** What a job is to do. */
@@ -298,7 +300,7 @@ class JobRun {
   #rejected({ serial, slot, address, code, detail }: RejectedUnit): UnitSummary {
     const error = new StationError(code, detail);
     const repeats = this.#repeats(serial);
-    const attempt = this.#record.openAttempt({
+    const attempt = this.#openAttempt({
       serial,
       slot,
       number: (repeats?.number ?? 0) + 1,
@@ -360,7 +362,19 @@ class JobRun {
   }
 
   #repeats(serial: string): ListedUnit['repeats'] {
-    return this.#order.units?.find((unit) => unit.serial === serial)?.repeats;
+    return this.#listed(serial)?.repeats;
+  }
+
+  #listed(serial: string): ListedUnit | undefined {
+    return this.#order.units?.find((unit) => unit.serial === serial);
+  }
+
+  /** An attempt on record, with what the unit's label says beside the serial. */
+  #openAttempt(start: AttemptStart): AttemptWriter {
+    const attempt = this.#record.openAttempt(start);
+    const batch = this.#listed(start.serial)?.batch;
+    if (batch !== undefined) attempt.remark({ code: 'LABEL_BATCH', values: { batch } });
+    return attempt;
   }
 
   /** Links that each radio is to carry at a time: an equal share of the units, so that each has its slot. */
@@ -416,7 +430,7 @@ class JobRun {
     let result: AttemptResult;
     try {
       const { serial, slot, address } = unit;
-      const record = this.#record.openAttempt({
+      const record = this.#openAttempt({
         serial,
         slot,
         number: tally.before + tally.attempts,

@@ -26,6 +26,8 @@ export interface StationJob {
   readonly findTimeoutMs?: number | undefined;
   /** The last attempt of each unit that is tried again, by serial. */
   readonly repeats?: ReadonlyMap<string, { readonly attemptId: string; readonly number: number }> | undefined;
+  /** The batch that a unit's label names, by serial. */
+  readonly batches?: ReadonlyMap<string, string> | undefined;
 }
 
 /** What a station is made of: it is handed its radios and its records, and builds neither. */
@@ -71,8 +73,12 @@ export class Station {
         driver: drivers[profile.protocol],
         radios,
         units:
-          job.units?.map(({ serial, slot }) => ({ serial, slot: slot ?? null, repeats: order.repeats?.get(serial) })) ??
-          null,
+          job.units?.map(({ serial, slot }) => ({
+            serial,
+            slot: slot ?? null,
+            repeats: order.repeats?.get(serial),
+            batch: order.batches?.get(serial),
+          })) ?? null,
         expected: order.units ?? slots,
         findTimeoutMs: order.findTimeoutMs ?? FIND_TIMEOUT_MS,
         practice,

@@ -2,15 +2,15 @@ import type { Clock } from '../clock.ts';
 import { emptyTile, type HeardUnit, type Notice, type RadioState, slotNames, type Tile } from '../contract/board.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
-import { readLabel } from '../contract/label.ts';
-import type { ProductProfile } from '../contract/product-file.ts';
 import { endedWell } from '../contract/records.ts';
+import { scannedText } from '../contract/scanned-text.ts';
 import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from '../scheduler/air-watch.ts';
 import { identifyDevice } from '../scheduler/identify.ts';
 import type { RadioLoad } from '../scheduler/radio-pool.ts';
 import type { BoardStore } from './board-store.ts';
+import { checkLabel } from './label-check.ts';
 import type { Library, ReadyOrder } from './library.ts';
 import type { Practice } from './practice.ts';
 import { drivers, Station } from './station.ts';
@@ -53,6 +53,8 @@ export class TrayFloor {
   #stopTimers: () => void = () => undefined;
   #running: { stop: AbortController; done: Promise<void> } | null = null;
   readonly #identified = new Set<string>();
+  /** The batches that labels of this tray named, by serial. */
+  readonly #batches = new Map<string, string>();
   readonly #uploads = new Map<number, Upload>();
   /** What each radio carries, by its name. */
   readonly #loads = new Map<string, RadioLoad>();
@@ -69,7 +71,7 @@ export class TrayFloor {
   /** Loads a work order and empties the tray. @throws StationError TRAY_BUSY and as Library.ready */
   async load(name: string): Promise<void> {
     this.#refuseBusy();
-    const ready = await this.#parts.library.ready(name.trim());
+    const ready = await this.#parts.library.ready(scannedText(name).text);
     this.#refuseBusy();
     this.#ready = ready;
     await this.#freshTray(1);
@@ -94,18 +96,20 @@ export class TrayFloor {
   /**
    * A scan: the name of a slot moves the cursor there; a label places its unit in the cursor's slot, or in the slot that the work order
    * gives it.
-   * @throws StationError LABEL_INVALID, LABEL_OF_OTHER_PRODUCT, NOT_ON_JOB, SCAN_DUPLICATE, UNIT_ALREADY_PASSED, UNIT_QUARANTINED, TRAY_FULL
+   * @throws StationError as checkLabel, NOT_ON_JOB, SCAN_DUPLICATE, UNIT_ALREADY_PASSED, UNIT_QUARANTINED, TRAY_FULL
    */
   scan(code: string): { slot: string; serial: string } | { cursor: string } {
     const { order, profile } = this.#loading();
-    const slot = code.trim().toUpperCase();
+    const slot = scannedText(code).text.toUpperCase();
     if (this.#board.tiles.some((tile) => tile.slot === slot)) {
       this.select(slot);
       return { cursor: slot };
     }
-    const serial = serialOnLabel(code, profile);
+    const { serial, batch } = checkLabel(code, profile.label, order.units);
     const listed = order.units?.find((unit) => unit.serial === serial);
     if (order.units && !listed) throw new StationError('NOT_ON_JOB', serial);
+    if (batch === null) this.#batches.delete(serial);
+    else this.#batches.set(serial, batch);
     const own = this.#board.tiles.find((tile) => tile.unit === serial);
     if (own?.state === 'expected' && own.slot) return this.#place(serial, own.slot);
     this.#refuseUnit(serial);
@@ -228,6 +232,7 @@ export class TrayFloor {
     const { name, product, firmware, rows, columns } = order;
     const passed = this.#passed();
     this.#identified.clear();
+    this.#batches.clear();
     const tiles = slotNames(rows, columns).map((slot): Tile => {
       const unit = order.units?.find((each) => each.slot === slot)?.serial;
       if (unit === undefined) return emptyTile(slot);
@@ -304,6 +309,7 @@ export class TrayFloor {
       units: units?.length ?? order.rows * order.columns,
       findTimeoutMs: this.#parts.findTimeoutMs(),
       repeats,
+      batches: new Map(this.#batches),
     };
     const over = () => {
       stopRates();
@@ -576,19 +582,6 @@ export class TrayFloor {
 }
 
 const noResult = { startedAt: null, endedAt: null, outcome: null, code: null } as const;
-
-/** What a label says that the profile allows. @throws StationError LABEL_INVALID, LABEL_OF_OTHER_PRODUCT */
-function serialOnLabel(code: string, { label: rule }: ProductProfile): string {
-  const label = readLabel(code);
-  if (!label) throw new StationError('LABEL_INVALID', code.slice(0, 60));
-  if (rule.gtin !== undefined && label.gtin !== null && label.gtin !== rule.gtin) {
-    throw new StationError('LABEL_OF_OTHER_PRODUCT', `GTIN ${label.gtin}`);
-  }
-  if (rule.pattern === undefined) return label.serial;
-  const match = new RegExp(rule.pattern).exec(label.serial);
-  if (!match) throw new StationError('LABEL_INVALID', `${label.serial} does not match ${rule.pattern}`);
-  return match[1] ?? match[0];
-}
 
 function isToRun({ state }: Tile): boolean {
   return state === 'placed' || state === 'expected';
