@@ -69,9 +69,9 @@ describe('the perfect sender', () => {
 describe('the connection interval', () => {
   const controller = { aclOctets: 251, encryption: true, dataLength: true, phy2M: true };
 
-  test('is 30 ms for up to four links, as shorter ones fail or share their air on a real controller, and grows with more', () => {
-    expect([1, 2, 3, 4].map((links) => intervalFor(links))).toEqual([30, 30, 30, 30]);
-    expect([8, 16, 20].map((links) => intervalFor(links))).toEqual([75, 150, 187.5]);
+  test('has room for one event of each link and no more, so that no link has less than another', () => {
+    expect([1, 2, 3, 4].map((links) => intervalFor(links))).toEqual([30, 10, 15, 20]);
+    expect([8, 16, 20].map((links) => intervalFor(links))).toEqual([40, 80, 100]);
   });
 
   test('is as short as the buffers are back where few of them cannot keep an event going', () => {
