@@ -163,7 +163,7 @@ export const en = {
   },
   compare: {
     title: "Comparison with the device's log",
-    help: "Lay the device's log (Zephyr, RTT, CSV or your own pattern) or a capture from its side or the air (btsnoop, pcapng) beside the attempt.",
+    help: "Lay the device's log (Zephyr, ESP-IDF, RTT, CSV, a terminal's, or your own pattern) or a capture from its side or the air (btsnoop, pcap, pcapng, PacketLogger) beside the attempt.",
     log: 'Log',
     format: 'Format',
     anyFormat: 'Whichever fits',
@@ -172,7 +172,14 @@ export const en = {
     attach: 'Add a log…',
     counts: '{events} events in {lines} lines ({format}); {values} values at the station; {hci} at HCI.',
     clock: "The device's clock is {offset} s ahead and drifts by {drift} ppm.",
+    otherClock: "The device's clock runs {rate} times as fast.",
     noClock: 'The log has no times to compare.',
+    counted: 'Counted as {what}: {count} lines, the first is line {line}:',
+    result: {
+      agree: 'Both tell the same.',
+      incomplete: 'The log is incomplete; what it has agrees.',
+      differ: 'The two part.',
+    },
     differences: "Reordered: {reordered}; only in the device's log: {device}; only at the station: {station}.",
     exportText: 'Export (text)',
     line: 'Line',

@@ -5,13 +5,13 @@ import { basename } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../clock.ts';
 import type { LogReading } from '../contract/comparison.ts';
+import { logFormats } from '../contract/comparison.ts';
 import { asStationError, StationError } from '../contract/errors.ts';
 import { visibleJson, visibleLines } from '../contract/foreign-text.ts';
 import type { JobEvent } from '../contract/job-events.ts';
 import { type Qualification, tally } from '../contract/qualification.ts';
 import { type Outcome, outcomes } from '../contract/records.ts';
 import { comparisonText } from '../diagnostics/attempt-comparison.ts';
-import { logFormats } from '../diagnostics/device-log.ts';
 import { dataDirectory } from '../host/data-directory.ts';
 import { runRadioProcess } from '../host/radio-process.ts';
 import { appVersion } from '../host/version.ts';
@@ -249,8 +249,11 @@ program
   .command('compare')
   .description("hold a device's own log against the station's frame log and the HCI capture")
   .argument('<attempt>', 'its id, or the serial of a unit for its latest')
-  .argument('<log>', "the device's log as text, or a capture taken on its side or in the air (btsnoop, pcapng)")
-  .option('--format <name>', `${Object.keys(logFormats).join(', ')}; by default whichever fits`)
+  .argument(
+    '<log>',
+    "the device's log as text, or a capture taken on its side or in the air (btsnoop, pcap, pcapng, pklg)",
+  )
+  .option('--format <name>', `${logFormats.join(', ')}; by default whichever fits`)
   .option(
     '--pattern <expression>',
     'a regular expression with the groups time, event and, where it stands apart, bytes',
@@ -268,7 +271,7 @@ program
       else say(comparisonText(attempt, comparison));
       if (options.output) await writeComparison(options.output, attempt, comparison);
       if (options.attach) attach(dataDirectory(options), attempt.id, { fileName: basename(path), file });
-      process.exitCode = comparison.divergence === null ? 0 : 1;
+      process.exitCode = comparison.result === 'agree' ? 0 : 1;
     } finally {
       reader.close();
     }

@@ -1,6 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { StationError } from '../contract/errors.ts';
-import { unpackCapture, writeBtsnoop, writePcapng } from '../diagnostics/capture-file.ts';
+import { writeBtsnoop } from '../diagnostics/btsnoop-file.ts';
+import { unpackCapture } from '../diagnostics/capture-file.ts';
+import { writePcapng } from '../diagnostics/pcapng-file.ts';
 import type { RecordReader } from '../records/record-reader.ts';
 
 /** The formats that a capture is exported in. */

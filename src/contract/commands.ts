@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { FirmwareLabel } from './board.ts';
-import type { Attachment, ComparisonPage } from './comparison.ts';
+import { type Attachment, type ComparisonPage, logFormats } from './comparison.ts';
 import type { LearntProduct } from './learnt.ts';
 import {
   type AttemptDetail,
@@ -221,7 +221,7 @@ export const commands = {
     z.strictObject({
       id: z.uuid(),
       attachment: z.int().positive(),
-      format: z.enum(['zephyr', 'rtt', 'csv']).optional(),
+      format: z.enum(logFormats).optional(),
       pattern: z.string().min(1).max(400).optional(),
       from: z.int().min(0),
       count: z.int().min(0).max(400),

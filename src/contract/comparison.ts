@@ -8,6 +8,19 @@ export interface ComparedRow {
   readonly hci: string | null;
 }
 
+/** By what stamp a log's lines are read: `clock` is a time of day, `plain` order alone, `csv` columns of time, event and octets. */
+export const logFormats = ['zephyr', 'cycles', 'seconds', 'iso8601', 'clock', 'esp-idf', 'plain', 'csv'] as const;
+/** One of them. */
+export type LogFormat = (typeof logFormats)[number];
+
+/** What was counted as an event: `data`, or a marker; how often, and the first line of its kind. */
+export interface CountedEvent {
+  readonly what: string;
+  readonly count: number;
+  readonly line: number;
+  readonly text: string;
+}
+
 /** Ways in which a device's log is understood: presets, or an expression of one's own. */
 export interface LogReading {
   readonly format?: string | undefined;
@@ -16,7 +29,7 @@ export interface LogReading {
 
 /** A device's log against the station's frame log. */
 export interface LogComparison {
-  /** Which pattern its lines were understood by; `device capture` or `air capture` for a capture. */
+  /** How its lines were understood; `device capture` or `air capture` for a capture. */
   readonly format: string;
   readonly lines: number;
   readonly deviceEvents: number;
@@ -24,11 +37,18 @@ export interface LogComparison {
   readonly hciValues: number | null;
   /** How the device's clock lies to the station's, over all values that both have. */
   readonly clock: { readonly offsetMs: number; readonly driftPpm: number } | null;
+  /** What was counted as an event in a log of text. */
+  readonly counted: readonly CountedEvent[];
+  /**
+   * `agree`: all that the station saw stands in the log, in the same order. `incomplete`: the log lacks some of it, and the rest has the
+   * same order. `differ`: it does not.
+   */
+  readonly result: 'agree' | 'incomplete' | 'differ';
   /** Values that both have at different places; that only the device has; that only the station has. */
   readonly reordered: number;
   readonly onlyDevice: number;
   readonly onlyStation: number;
-  /** The row at which the two part; null when they agree. */
+  /** The row at which the two part; null when nothing says that they do. */
   readonly divergence: number | null;
   /** What happened there, and where HCI stood. */
   readonly findings: readonly Finding[];

@@ -216,10 +216,10 @@ export const sentences = {
 
   // evidence
   CAPTURE_MISSING: 'No HCI capture was kept for this attempt. The product profile says when one is: capture: always.',
-  CAPTURE_INVALID: 'This is no capture that the station reads (btsnoop or pcapng of HCI packets).',
-  CAPTURE_TRUNCATED: 'The capture ends in the middle of a packet. Save it again.',
+  CAPTURE_INVALID: 'This is no capture that the station reads (btsnoop, pcap, pcapng or PacketLogger, of HCI packets).',
+  CAPTURE_TRUNCATED: 'The capture ends before its first whole packet. Save it again.',
   CAPTURE_LINK_TYPE:
-    'The capture holds packets of another kind. The station reads HCI UART (H4), and of the air the link types 256 and 272 (nRF Sniffer).',
+    'The capture holds packets of another kind. The station reads HCI UART (H4) and Linux monitor (btmon), and of the air the link types 256 and 272 (nRF Sniffer).',
   CAPTURE_ENCRYPTED:
     'The data in this capture of the air are encrypted. Take one on the device at HCI, or sniff a link without encryption.',
   CAPTURE_CHANGED: 'The capture does not match its SHA-256 any more: somebody changed it.',

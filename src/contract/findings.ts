@@ -8,6 +8,8 @@ export const findings = {
     'The controller delivered the values in the very order in which the application saw them: they were out of order before they came to this host. Look into the device: its application or its Bluetooth stack. Its own log, or a capture on its side, separates the two.',
   DELIVERED_IN_ORDER:
     'The controller delivered every value in order; they were reordered between it and the application, on this host. The device is not to blame.',
+  NOT_HANDED_OVER:
+    'The controller delivered values in order that the application never saw, while it saw later ones: they were lost on this host.',
   MISSING_IN_CAPTURE:
     'Values are missing already in what the controller delivered. They were never sent, or were lost before this host: a capture in the air or on the device decides.',
   BOTH_DISTURBED: 'Some of it was out of order when the controller delivered it, and some was reordered on this host.',
@@ -17,7 +19,7 @@ export const findings = {
   AS_WRITTEN: '{text}',
 
   // where two logs part
-  LOGS_AGREE: 'Both logs tell the same, in the same order.',
+  LOGS_AGREE: 'All that the station saw stands in the log, in the same order.',
   LINE_INSTEAD: "Line {line} of the device's log says {said}; the station saw {seen} instead.",
   LINE_AND_NOTHING: "Line {line} of the device's log says {said}; the station saw nothing more.",
   STATION_ONLY: "The station saw {seen}, which the device's log does not have here.",
@@ -33,6 +35,25 @@ export const findings = {
     'In the air the values had the very order in which they came here: it was decided in the device, before its radio.',
   AIR_OTHER:
     'In the air the values had another order than they came here: it happened in this radio or on this host, or the captures are of different links.',
+  LOG_DROPPED: 'The log is incomplete at line {line}: it says itself that messages were dropped there ({messages}).',
+  LOG_BEGINS_LATE:
+    'The log is incomplete: it begins late, at line {line}. The {missing} values that the station saw before are not in it.',
+  LOG_ENDS_EARLY:
+    'The log is incomplete: it ends early, after line {line}. The {missing} values that the station saw later are not in it.',
+  LOG_LACKS: 'The log is incomplete at line {line}: {missing} values that the station saw behind it are not in it.',
+  LOG_MORE_GAPS: 'There are {gaps} more such gaps.',
+  PART_AGREES: 'The {values} values that both have came in the same order.',
+  LOG_LONGER: 'The log has {values} more events before and after, of another time.',
+  LOGS_UNLIKE:
+    "Only {alike} of the log's {device} events have their like among the {station} values that the station saw: it seems to be the log of another unit or time. Nothing is said about order.",
+  CLOCK_OTHER: "The device's clock runs {rate} times as fast as the station's; the order counts, not the time.",
+  ORDER_UNPROVEN: 'Undecided: with lines missing there, the log does not prove another order.',
+  NOT_DELIVERED:
+    'The controller did not deliver it either: it was never sent, or was lost before this host. A capture in the air or on the device decides.',
+  NOT_DELIVERED_UNDECIDED: 'Undecided: what only one side has says nothing about order.',
+  HCI_NEITHER: 'Undecided: what the controller delivered is neither what the device says nor what the application saw.',
+  CAPTURE_CUT: 'The capture ends in the middle of a packet; the {packets} whole ones before it were used.',
+  CAPTURE_LOSES: 'The capture says that {packets} packets are missing or shortened.',
 
   // what an attempt has to say beside its outcome
   LABEL_BATCH: "The unit's label names batch {batch}.",

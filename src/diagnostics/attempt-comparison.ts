@@ -1,6 +1,7 @@
 import type { ComparedRow, LogComparison, LogReading } from '../contract/comparison.ts';
 import { StationError } from '../contract/errors.ts';
 import { findingText } from '../contract/findings.ts';
+import { visible } from '../contract/foreign-text.ts';
 import { productFile } from '../contract/product-file.ts';
 import type { AttemptDetail } from '../contract/records.ts';
 import { isCapture, readCapture, unpackCapture } from './capture-file.ts';
@@ -11,6 +12,9 @@ import { textTable } from './text-table.ts';
 /** Rows of the text before and after the first divergence. */
 const ROWS_BEFORE = 6;
 const ROWS_AFTER = 8;
+
+/** Beyond this a clock is not drifting but another one. */
+const OTHER_CLOCK_PPM = 10_000;
 
 /** What is on record of an attempt, as far as a comparison needs it. */
 export interface RecordedAttempt {
@@ -40,7 +44,7 @@ export function compareAttempt(
     throw new StationError('ARGUMENT_INVALID', `${attempt.product} is no FUS product: its frames have no markers`);
   const log = isCapture(file)
     ? deviceCaptureAsLog(fus, readCapture(file))
-    : readDeviceLog(file.toString('utf8'), pattern === undefined ? format : expression(pattern));
+    : readDeviceLog(file, pattern === undefined ? format : expression(pattern), fus.markers);
   const values = [...frames]
     .filter(({ direction }) => direction === 'from-device')
     .map(({ channel, timeUs, bytes, length }) => ({
@@ -49,12 +53,17 @@ export function compareAttempt(
       value: bytes,
       length,
     }));
-  return compareLogs(fus, log, values, capture && unpackCapture(capture));
+  return compareLogs(
+    fus,
+    log,
+    values,
+    capture && { packets: unpackCapture(capture), leftOut: attempt.capture?.leftOut ?? 0 },
+  );
 }
 
 /** The comparison as text, for a terminal or a support ticket: what was compared, the finding, and both sides around the place where they part. */
 export function comparisonText(attempt: AttemptDetail, comparison: LogComparison): string {
-  const { format, lines, deviceEvents, stationValues, hciValues, clock, divergence, rows } = comparison;
+  const { format, lines, deviceEvents, stationValues, hciValues, divergence, rows } = comparison;
   const from = Math.max(0, (divergence ?? 0) - ROWS_BEFORE);
   const shown = divergence === null ? [] : rows.slice(from, divergence + ROWS_AFTER);
   const side = (row: ComparedRow, at: number) => [
@@ -67,14 +76,26 @@ export function comparisonText(attempt: AttemptDetail, comparison: LogComparison
   return [
     `unit ${attempt.serial}, attempt ${attempt.id} of ${attempt.startedAt}, firmware ${attempt.firmware.fileName}, DFU Station ${attempt.appVersion}`,
     `device log: ${deviceEvents} events in ${lines} lines (${format}); station: ${stationValues} values; HCI: ${hciValues ?? 'no capture'}`,
-    clock
-      ? `clocks: the device's is ${(clock.offsetMs / 1000).toFixed(3)} s ahead and drifts by ${clock.driftPpm.toFixed(0)} ppm`
-      : 'clocks: the log has no times to compare',
+    ...comparison.counted.map(
+      ({ what, count, line, text }) =>
+        `counted as ${what}: ${count} lines, the first is line ${line}: ${visible(text.trim())}`,
+    ),
+    clockText(comparison),
     `reordered: ${comparison.reordered}; only in the device's log: ${comparison.onlyDevice}; only at the station: ${comparison.onlyStation}`,
     comparison.findings.map((finding) => findingText(finding)).join(' '),
     ...(shown.length > 0 ? [textTable(['', 'line', 'device', 'station', 'HCI'], shown.map(side))] : []),
     ...(attempt.verdict ? [`verdict: ${attempt.verdict.verdict}. ${findingText(attempt.verdict.reason)}`] : []),
   ].join('\n');
+}
+
+function clockText({ clock, format }: LogComparison): string {
+  if (!clock) return 'clocks: the log has no times to compare';
+  const rate = 1 + clock.driftPpm / 1e6;
+  if (format === 'cycles')
+    return `clocks: ${(rate * 1000).toFixed(0)} cycles of the device's are a second of the station's`;
+  return Math.abs(clock.driftPpm) > OTHER_CLOCK_PPM
+    ? `clocks: the device's runs ${rate.toPrecision(3)} times as fast as the station's`
+    : `clocks: the device's is ${(clock.offsetMs / 1000).toFixed(3)} s ahead and drifts by ${clock.driftPpm.toFixed(0)} ppm`;
 }
 
 function expression(pattern: string): RegExp {

@@ -1,9 +1,10 @@
-import { diffArrays } from 'diff';
 import type { ComparedRow, LogComparison } from '../contract/comparison.ts';
 import type { Finding } from '../contract/findings.ts';
 import type { FusSettings } from '../contract/product-file.ts';
-import type { CapturedPacket } from '../radio/radio.ts';
-import { attValues } from './att-values.ts';
+import type { CaptureContent } from '../radio/radio.ts';
+import { type Alignment, align } from './alignment.ts';
+import { type AttValue, attValues } from './att-values.ts';
+import { apartMs } from './device-clock.ts';
 import { AIR_CAPTURE, DEVICE_CAPTURE, type DeviceEvent, type DeviceLog } from './device-log.ts';
 
 /** One value as the station's application saw it. */
@@ -15,196 +16,102 @@ export interface StationValue {
   readonly length: number;
 }
 
-/** How many lines of the device's log may be missing between two that are there, before they are no reordering but a loss. */
+/** How far apart the two places of a value may be, in rows and in time: what is further apart is missing here and another one there. */
 const NEAR_ROWS = 12;
-/** Longer sequences are aligned by content alone. */
-const MAX_CELLS = 16_000_000;
-/** What lies further apart in time is not the same value. */
-const FAR_MS = 100;
-/** Markers keep their order among themselves: rather than one of them, data are taken to have moved. */
-const MARKER_GAP = 1.05;
-/** How many pairs, at most, are asked about the clocks. */
-const MOST_VOTES = 100_000;
-/** Clocks drift against each other by at most this share, and values wait for a connection event of about so long. */
-const MOST_DRIFT = 1e-3;
-const WINDOW_MS = 12;
+const NEAR_MS = 2000;
+/** Logs of which less than this share has its like on the other side are of different things. */
+const LEAST_ALIKE = 0.5;
+/** A clock whose rate is off by more than this is named. */
+const OTHER_RATE = 0.01;
+/** At most so many gaps of a log are named one by one. */
+const MOST_GAPS = 3;
 
-/** Aligns the two sequences and says where they part. Missing lines, another clock and its drift do not matter: order and content do. */
+/**
+ * Aligns the two sequences and says where they part. Missing lines, another clock and its drift do not matter: order and content do.
+ *
+ * What it says of who did it rests on evidence that is there. That the order differs is proven when neither sequence stands in the other (a
+ * log that lacks lines is no disorder), every value that moved is on both sides, and the log has no gap between its two places. Where it
+ * happened is proven when the capture is whole and holds the very values that the application saw.
+ */
 export function compareLogs(
   settings: FusSettings,
   log: DeviceLog,
   station: readonly StationValue[],
-  packets: readonly CapturedPacket[] | null,
+  capture: CaptureContent | null,
 ): LogComparison {
   const own = new Set([settings.response.uuid, settings.dataOut.uuid]);
   const seen = station.filter(({ uuid }) => own.has(uuid));
-  const delivered = packets && attValues(packets).filter(({ uuid }) => uuid !== null && own.has(uuid));
+  const delivered = capture && attValues(capture.packets).filter(({ uuid }) => uuid !== null && own.has(uuid));
+  const isCapture = log.format === DEVICE_CAPTURE || log.format === AIR_CAPTURE;
   const saysBytes = log.events.some(({ bytes }) => bytes !== null);
+  const hciKeys = delivered?.map(({ uuid, value }) => what(settings, uuid ?? '', value[0], value.length, saysBytes));
   const deviceKeys = log.events.map((event) => deviceWhat(event, saysBytes));
   const stationKeys = seen.map(({ uuid, value, length }) => what(settings, uuid, value[0], length, saysBytes));
-  const hci =
-    delivered?.map(({ uuid, value }) => what(settings, uuid ?? '', value[0], value.length, saysBytes)) ?? null;
+  const hci = judgeCapture(capture, delivered, seen);
 
-  const rows = align(
-    log.events.map(({ timeMs }, index) => ({ key: deviceKeys[index] ?? '', timeMs })),
-    seen.map(({ timeMs }, index) => ({ key: stationKeys[index] ?? '', timeMs })),
-  ).map(([left, right]): ComparedRow => {
+  // Octets tell values from one another that are of one length; a text seldom has them.
+  const device = log.events.map(({ timeMs, text }, index) => ({
+    key: isCapture ? `${deviceKeys[index]} ${text}` : (deviceKeys[index] ?? ''),
+    timeMs,
+  }));
+  const here = seen.map(({ timeMs, value }, index) => ({
+    key: isCapture ? `${stationKeys[index]} ${value.toString('hex')}` : (stationKeys[index] ?? ''),
+    timeMs,
+  }));
+  const alignment = align(device, here);
+  const rows = alignment.pairs.map(([left, right]): ComparedRow => {
     const event = left === null ? undefined : log.events[left];
     const value = right === null ? undefined : seen[right];
     return {
       device: event ? { line: event.line, timeMs: event.timeMs, what: deviceKeys[left ?? 0] ?? '' } : null,
       station: value ? { number: right ?? 0, timeMs: value.timeMs, what: stationKeys[right ?? 0] ?? '' } : null,
-      hci: right === null ? null : (hci?.[right] ?? null),
+      // With a gap in the capture, the value of that number is another one.
+      hci: right === null || hci.kind === 'gap' ? null : (hciKeys?.[right] ?? null),
     };
   });
-  const { reordered, onlyDevice, onlyStation } = tally(rows);
-  const first = rows.findIndex((row) => row.device === null || row.station === null);
+  const moved = tally(rows, alignment);
+  const core = coreOf(rows);
+  const gaps = gapsOf(rows, core, moved, log);
+  const proof = proofOf(rows, alignment, core, moved, log);
+  const parts = rows.findIndex(
+    (row, at) => at > core.first && at < core.last && row.station === null && !moved.has(at),
+  );
+  const alike = core.matched >= LEAST_ALIKE * Math.min(device.length, here.length) && core.matched > 0;
+  const lacking = seen.length - rows.filter(({ device: left, station: right }) => left && right).length;
+  const divergence = proof.row ?? (parts >= 0 ? parts : null);
+  const differs = !alike || divergence !== null || moved.size > 0;
+  const result = differs ? 'differ' : lacking > 0 || log.dropped.length > 0 ? 'incomplete' : 'agree';
+  const firstMoved = [...moved.keys()].toSorted((a, b) => a - b)[0];
+  const at = alike ? (proof.row ?? firstMoved ?? (parts >= 0 ? parts : null)) : null;
+  const counts = countsOf(rows, moved);
+  const findings = [
+    ...(isCapture && log.cut ? [{ code: 'CAPTURE_CUT', values: { packets: log.lines } } as const] : []),
+    ...(isCapture && log.missing > 0 ? [{ code: 'CAPTURE_LOSES', values: { packets: log.missing } } as const] : []),
+    ...clockFinding(log, alignment, rows),
+    ...(!alike
+      ? [{ code: 'LOGS_UNLIKE', values: { alike: core.matched, device: device.length, station: here.length } } as const]
+      : isCapture
+        ? separation(log, result, proof, gaps, counts.onlyDevice, hci)
+        : result === 'agree'
+          ? agreement(rows, core)
+          : result === 'incomplete'
+            ? [...gaps, { code: 'PART_AGREES', values: { values: core.matched } } as const]
+            : [...gaps, ...parting(rows, at ?? 0, proof, moved, hci)]),
+  ];
   return {
     format: log.format,
     lines: log.lines,
     deviceEvents: log.events.length,
     stationValues: seen.length,
-    hciValues: hci?.length ?? null,
+    hciValues: delivered?.length ?? null,
     clock: fitClock(rows),
-    reordered,
-    onlyDevice,
-    onlyStation,
-    divergence: first < 0 ? null : first,
-    findings: separation(log.format, deviceKeys, hci ?? stationKeys) ?? parting(rows, first, hci, stationKeys),
+    counted: log.counted,
+    result,
+    ...counts,
+    divergence: at,
+    findings,
     rows,
   };
-}
-
-interface Entry {
-  readonly key: string;
-  readonly timeMs: number | null;
-}
-/** Numbers of what stands side by side; null where one side has nothing. */
-type Pair = readonly [device: number | null, station: number | null];
-
-/**
- * Aligns two sequences: the fewest departures first, and of those with as few the one whose times lie closest. Without times, or when
- * they are too long, by content alone.
- */
-function align(device: readonly Entry[], station: readonly Entry[]): Pair[] {
-  const clock = device.length * station.length <= MAX_CELLS ? clockLine(device, station) : null;
-  return clock === null ? alignByContent(device, station) : alignByTime(device, station, clock);
-}
-
-/** What the device's clock shows more than the station's: `offsetMs` in the middle of the attempt, and how much more with each millisecond. */
-interface ClockLine {
-  readonly offsetMs: number;
-  readonly drift: number;
-  readonly middleMs: number;
-}
-
-/** A pair of the same content: the station's time, and what the device's clock showed more. */
-interface Vote {
-  readonly timeMs: number;
-  readonly aheadMs: number;
-}
-
-/** The clocks for which most values have their like on the other side: each pair of the same content has a vote. */
-function clockLine(device: readonly Entry[], station: readonly Entry[]): ClockLine | null {
-  const votes = castVotes(device, station);
-  if (votes.length === 0) return null;
-  const times = station.flatMap(({ timeMs }) => timeMs ?? []);
-  const [from, to] = [times.reduce((a, b) => Math.min(a, b)), times.reduce((a, b) => Math.max(a, b))];
-  const middleMs = (from + to) / 2;
-  const steps = Math.ceil((MOST_DRIFT * (to - from)) / WINDOW_MS);
-  let best = { count: 0, offsetMs: 0, drift: 0 };
-  // The smallest drift first: a larger one has to be worth it.
-  for (let step = 0; step <= 2 * steps; step++) {
-    const drift = (Math.ceil(step / 2) * (step % 2 === 0 ? 1 : -1) * MOST_DRIFT) / Math.max(1, steps);
-    const densest = densestWindow(votes.map(({ timeMs, aheadMs }) => aheadMs - drift * (timeMs - middleMs)));
-    if (densest.count > best.count) best = { ...densest, drift };
-  }
-  return { offsetMs: best.offsetMs, drift: best.drift, middleMs };
-}
-
-/** The first and the last event of the device vote, and so many between them that there are not too many pairs. */
-function castVotes(device: readonly Entry[], station: readonly Entry[]): Vote[] {
-  const voters = Math.max(2, Math.min(device.length, Math.ceil(MOST_VOTES / Math.max(1, station.length))));
-  const votes: Vote[] = [];
-  for (let voter = 0; voter < voters; voter++) {
-    const event = device[Math.round((voter * (device.length - 1)) / (voters - 1))];
-    if (!event || event.timeMs === null) continue;
-    for (const { key, timeMs } of station)
-      if (timeMs !== null && key === event.key) votes.push({ timeMs, aheadMs: event.timeMs - timeMs });
-  }
-  return votes;
-}
-
-/** Where most of the values lie within a window, and their mean there. */
-function densestWindow(values: readonly number[]): { count: number; offsetMs: number } {
-  const sorted = Float64Array.from(values).sort();
-  let best = { count: 0, first: 0 };
-  let first = 0;
-  for (let last = 0; last < sorted.length; last++) {
-    while (sorted[last]! - sorted[first]! > WINDOW_MS) first += 1;
-    if (last - first + 1 > best.count) best = { count: last - first + 1, first };
-  }
-  const inside = sorted.subarray(best.first, best.first + best.count);
-  return { count: best.count, offsetMs: inside.reduce((sum, value) => sum + value, 0) / inside.length };
-}
-
-function alignByContent(device: readonly Entry[], station: readonly Entry[]): Pair[] {
-  const pairs: Pair[] = [];
-  let left = 0;
-  let right = 0;
-  const parts = diffArrays(
-    device.map(({ key }) => key),
-    station.map(({ key }) => key),
-  );
-  for (const { value, added, removed } of parts) {
-    for (let i = 0; i < value.length; i++) pairs.push([added ? null : left++, removed ? null : right++]);
-  }
-  return pairs;
-}
-
-/**
- * Needleman and Wunsch: a gap costs 1, and all times that differ less than that together; different content never stands side by side,
- * nor what is far apart in time.
- */
-function alignByTime(device: readonly Entry[], station: readonly Entry[], clock: ClockLine): Pair[] {
-  const width = station.length + 1;
-  const weight = 1 / Math.min(device.length, station.length);
-  const costs = new Float64Array((device.length + 1) * width);
-  for (let i = 0; i <= device.length; i++) {
-    for (let j = 0; j <= station.length; j++) {
-      const up = i > 0 ? costs[(i - 1) * width + j]! + gap(device[i - 1]!) : Number.POSITIVE_INFINITY;
-      const left = j > 0 ? costs[i * width + j - 1]! + gap(station[j - 1]!) : Number.POSITIVE_INFINITY;
-      const match =
-        i > 0 && j > 0
-          ? costs[(i - 1) * width + j - 1]! + weight * apart(device[i - 1]!, station[j - 1]!, clock)
-          : Number.POSITIVE_INFINITY;
-      costs[i * width + j] = i === 0 && j === 0 ? 0 : Math.min(up, left, match);
-    }
-  }
-  const pairs: Pair[] = [];
-  for (let i = device.length, j = station.length; i > 0 || j > 0; ) {
-    const cost = costs[i * width + j]!;
-    const near = (other: number) => Math.abs(cost - other) < 1e-9;
-    if (
-      i > 0 &&
-      j > 0 &&
-      near(costs[(i - 1) * width + j - 1]! + weight * apart(device[i - 1]!, station[j - 1]!, clock))
-    ) {
-      pairs.push([--i, --j]);
-    } else if (j > 0 && near(costs[i * width + j - 1]! + gap(station[j - 1]!))) pairs.push([null, --j]);
-    else pairs.push([--i, null]);
-  }
-  return pairs.reverse();
-}
-
-const gap = ({ key }: Entry) => (key.startsWith('data') ? 1 : MARKER_GAP);
-
-function apart(device: Entry, station: Entry, { offsetMs, drift, middleMs }: ClockLine): number {
-  if (device.key !== station.key) return Number.POSITIVE_INFINITY;
-  if (device.timeMs === null || station.timeMs === null) return 0;
-  const ahead = offsetMs + drift * (station.timeMs - middleMs);
-  const share = Math.abs(device.timeMs - station.timeMs - ahead) / FAR_MS;
-  return share > 1 ? Number.POSITIVE_INFINITY : share;
 }
 
 function deviceWhat({ kind, marker, bytes }: DeviceEvent, saysBytes: boolean): string {
@@ -223,27 +130,189 @@ function what(
   return saysBytes ? `data ${length}` : 'data';
 }
 
-/** A value that only one side has is reordered when the other has it nearby, and missing otherwise. */
-function tally(rows: readonly ComparedRow[]): { reordered: number; onlyDevice: number; onlyStation: number } {
+/**
+ * How the station's own capture stands to what its application saw, by the octets. `same` and `other` are proofs: it is whole, and holds
+ * exactly the values that were seen, in that order or in another.
+ */
+type CaptureState =
+  | { readonly kind: 'same' | 'other' }
+  | { readonly kind: 'none' | 'gap' | 'short'; readonly why: Finding };
+
+function judgeCapture(
+  capture: CaptureContent | null,
+  delivered: readonly AttValue[] | null,
+  seen: readonly StationValue[],
+): CaptureState {
+  if (!capture || !delivered) return { kind: 'none', why: { code: 'HCI_UNKNOWN' } };
+  if (capture.leftOut > 0) return { kind: 'gap', why: { code: 'CAPTURE_GAP', values: { packets: capture.leftOut } } };
+  const key = ({ uuid, value }: { uuid: string | null; value: Buffer }) => `${uuid} ${value.toString('hex')}`;
+  const [there, here] = [delivered.map(key), seen.map(key)];
+  if (here.every((each, index) => each === there[index])) return { kind: 'same' };
+  // What was delivered and had not been handed over when the link ended says nothing; but all that was seen must have been delivered.
+  if (there.length < here.length || !isWithinCounts(here, there))
+    return { kind: 'short', why: { code: 'CAPTURE_SHORT' } };
+  return isWithinCounts(here, there.slice(0, here.length))
+    ? { kind: 'other' }
+    : { kind: 'short', why: { code: 'HCI_COUNTS', values: { delivered: there.length, seen: here.length } } };
+}
+
+/** Whether every value of `part` is in `whole`, as often. */
+function isWithinCounts(part: readonly string[], whole: readonly string[]): boolean {
+  const counts = new Map<string, number>();
+  for (const each of whole) counts.set(each, (counts.get(each) ?? 0) + 1);
+  return part.every((each) => {
+    const left = (counts.get(each) ?? 0) - 1;
+    counts.set(each, left);
+    return left >= 0;
+  });
+}
+
+/** Values that both sides have at different places: each of their rows, with its partner's. */
+type Moved = ReadonlyMap<number, number>;
+
+/** A value that only one side has has moved when the other has it nearby, and is missing otherwise. */
+function tally(rows: readonly ComparedRow[], { clock, containment, pairs, device }: Alignment): Moved {
+  const moved = new Map<number, number>();
+  if (containment !== 'neither') return moved;
   const open = rows.flatMap((row, at) => (row.device === null || row.station === null ? [{ row, at }] : []));
-  const used = new Set<number>();
-  let reordered = 0;
+  let from = 0;
   for (const { row, at } of open) {
-    if (row.station !== null || used.has(at)) continue;
-    const partner = open.find(
-      (other) =>
-        other.row.device === null &&
-        !used.has(other.at) &&
-        other.row.station?.what === row.device?.what &&
-        Math.abs(other.at - at) <= NEAR_ROWS,
-    );
-    if (!partner) continue;
-    used.add(at).add(partner.at);
-    reordered += 1;
+    if (row.device === null || moved.has(at)) continue;
+    while (open[from] && (open[from]?.at ?? 0) < at - NEAR_ROWS) from += 1;
+    for (let index = from; (open[index]?.at ?? Number.POSITIVE_INFINITY) <= at + NEAR_ROWS; index++) {
+      const other = open[index]!;
+      if (other.row.station === null || moved.has(other.at) || other.row.station.what !== row.device.what) continue;
+      const timeMs = device[pairs[at]?.[0] ?? -1]?.timeMs ?? null;
+      if (clock && timeMs !== null && Math.abs(apartMs(timeMs, other.row.station.timeMs, clock)) > NEAR_MS) continue;
+      moved.set(at, other.at).set(other.at, at);
+      break;
+    }
   }
-  const left = open.filter(({ at }) => !used.has(at));
-  const onlyDevice = left.filter(({ row }) => row.station === null).length;
-  return { reordered, onlyDevice, onlyStation: left.length - onlyDevice };
+  return moved;
+}
+
+/** The rows from the first to the last that both sides have: outside them a log only begins or ends elsewhere. */
+interface Core {
+  readonly first: number;
+  readonly last: number;
+  readonly matched: number;
+}
+
+function coreOf(rows: readonly ComparedRow[]): Core {
+  const both = rows.flatMap(({ device, station }, at) => (device && station ? [at] : []));
+  return { first: both[0] ?? 0, last: both.at(-1) ?? -1, matched: both.length };
+}
+
+function countsOf(
+  rows: readonly ComparedRow[],
+  moved: Moved,
+): { reordered: number; onlyDevice: number; onlyStation: number } {
+  const alone = rows.filter(({ device, station }, at) => (device === null || station === null) && !moved.has(at));
+  const onlyDevice = alone.filter(({ station }) => station === null).length;
+  return { reordered: moved.size / 2, onlyDevice, onlyStation: alone.length - onlyDevice };
+}
+
+/** Where the log is incomplete: where it says so itself, and where the station saw what it does not have. */
+function gapsOf(rows: readonly ComparedRow[], core: Core, moved: Moved, log: DeviceLog): Finding[] {
+  const gaps: Finding[] = log.dropped.map(({ line, messages }) => ({
+    code: 'LOG_DROPPED',
+    values: { line, messages: messages ?? '?' },
+  }));
+  const missing = (at: number) => rows[at]?.device === null && !moved.has(at);
+  for (let at = 0; at < rows.length; at++) {
+    if (!missing(at)) continue;
+    const from = at;
+    while (missing(at + 1)) at += 1;
+    const before = rows.slice(0, from).findLast(({ device }) => device !== null)?.device?.line;
+    const after = rows.slice(at + 1).find(({ device }) => device !== null)?.device?.line;
+    const values = { line: before ?? after ?? 1, missing: at - from + 1 };
+    gaps.push({
+      code: from < core.first ? 'LOG_BEGINS_LATE' : from > core.last ? 'LOG_ENDS_EARLY' : 'LOG_LACKS',
+      values,
+    });
+  }
+  if (gaps.length <= MOST_GAPS) return gaps;
+  const left = gaps.length - MOST_GAPS;
+  return [...gaps.slice(0, MOST_GAPS), { code: 'LOG_MORE_GAPS', values: { gaps: left } }];
+}
+
+/** Whether it is proven that the order differs, and the first row at which it does; otherwise why not. */
+interface Proof {
+  readonly row: number | null;
+  readonly why: Finding | null;
+}
+
+function proofOf(rows: readonly ComparedRow[], { clock }: Alignment, core: Core, moved: Moved, log: DeviceLog): Proof {
+  if (moved.size === 0) return { row: null, why: null };
+  const keys = (side: 'device' | 'station') => rows.flatMap((row) => row[side]?.what ?? []);
+  const [device, station] = [keys('device'), keys('station')];
+  // By its times a value is known; without them only by all of one side being on the other, so that nothing but order is left.
+  const known = clock !== null || isWithinCounts(device, station) || isWithinCounts(station, device);
+  if (!known) return { row: null, why: { code: 'ORDER_UNPROVEN' } };
+  for (const [from, to] of [...moved].toSorted(([a], [b]) => a - b)) {
+    if (from > to) continue;
+    const lines = rows.slice(Math.max(0, from - 1), to + 2).flatMap(({ device: event }) => event?.line ?? []);
+    const [first, last] = [lines[0] ?? 0, lines.at(-1) ?? 0];
+    const gap = log.dropped.some(({ line }) => line >= first && line <= last);
+    const inside = clock !== null || (to >= core.first && from <= core.last);
+    if (!gap && inside) return { row: from, why: null };
+  }
+  return { row: null, why: { code: 'ORDER_UNPROVEN' } };
+}
+
+function clockFinding(log: DeviceLog, { clock, containment }: Alignment, rows: readonly ComparedRow[]): Finding[] {
+  if (log.format === 'cycles' || (clock === null && containment === 'neither')) return [];
+  const rate = clock ? clock.rate * (1 + clock.drift) : 1 + (fitClock(rows)?.driftPpm ?? 0) / 1e6;
+  return Math.abs(rate - 1) > OTHER_RATE ? [{ code: 'CLOCK_OTHER', values: { rate: rate.toPrecision(3) } }] : [];
+}
+
+function agreement(rows: readonly ComparedRow[], core: Core): Finding[] {
+  const outside = rows.filter((row, at) => row.station === null && (at < core.first || at > core.last)).length;
+  return outside > 0
+    ? [{ code: 'LOGS_AGREE' }, { code: 'LOG_LONGER', values: { values: outside } }]
+    : [{ code: 'LOGS_AGREE' }];
+}
+
+/** What a capture on the device's side or in the air adds: whether the values had the order there in which they came here. */
+function separation(
+  log: DeviceLog,
+  result: LogComparison['result'],
+  proof: Proof,
+  gaps: readonly Finding[],
+  onlyDevice: number,
+  hci: CaptureState,
+): Finding[] {
+  const [same, other] =
+    log.format === AIR_CAPTURE
+      ? (['AIR_SAME', 'AIR_OTHER'] as const)
+      : (['DEVICE_HOST_SAME', 'DEVICE_HOST_OTHER'] as const);
+  if (result === 'agree') return [{ code: same }];
+  if (result === 'incomplete')
+    return [...gaps, { code: 'PART_AGREES', values: { values: log.events.length - onlyDevice } }];
+  if (proof.row === null) return [...gaps, proof.why ?? { code: 'NOT_DELIVERED_UNDECIDED' }];
+  // In order there and delivered in that order: then it was this host, and that its own capture says.
+  return hci.kind === 'other' ? [{ code: other }, { code: 'DELIVERED_IN_ORDER' }] : [{ code: other }];
+}
+
+function parting(rows: readonly ComparedRow[], at: number, proof: Proof, moved: Moved, hci: CaptureState): Finding[] {
+  const row = rows[at];
+  const next = rows.slice(at).find(({ station }) => station !== null)?.station;
+  const device = row?.device;
+  const here: Finding = device
+    ? next
+      ? { code: 'LINE_INSTEAD', values: { line: device.line, said: device.what, seen: next.what } }
+      : { code: 'LINE_AND_NOTHING', values: { line: device.line, said: device.what } }
+    : { code: 'STATION_ONLY', values: { seen: row?.station?.what ?? '' } };
+  if ('why' in hci) return [here, ...(proof.why ? [proof.why] : []), hci.why];
+  if (proof.row === null) {
+    if (proof.why) return [here, proof.why];
+    return [here, { code: hci.kind === 'same' ? 'NOT_DELIVERED' : 'NOT_DELIVERED_UNDECIDED' }];
+  }
+  if (hci.kind === 'same') return [here, { code: 'HCI_AS_SEEN' }];
+  const row0 = rows.slice(at).find(({ station }) => station !== null);
+  return row0?.hci && device && row0.hci === device.what && moved.has(at)
+    ? [here, { code: 'HCI_AS_SAID', values: { delivered: row0.hci } }]
+    : [here, { code: 'HCI_NEITHER' }];
 }
 
 /** Offset and drift by least squares over the values that both sides have. */
@@ -258,38 +327,4 @@ function fitClock(rows: readonly ComparedRow[]): LogComparison['clock'] {
   const variance = pairs.reduce((sum, [a]) => sum + (a - x) ** 2, 0);
   const slope = variance === 0 ? 1 : covariance / variance;
   return { offsetMs: y - slope * x, driftPpm: (slope - 1) * 1e6 };
-}
-
-/** What a capture on the device's side or in the air adds: whether the values had the order there in which they came here. */
-function separation(format: string, there: readonly string[], delivered: readonly string[]): Finding[] | null {
-  const same = there.length >= delivered.length && delivered.every((each, index) => each === there[index]);
-  if (format === AIR_CAPTURE) return [{ code: same ? 'AIR_SAME' : 'AIR_OTHER' }];
-  if (format === DEVICE_CAPTURE) return [{ code: same ? 'DEVICE_HOST_SAME' : 'DEVICE_HOST_OTHER' }];
-  return null;
-}
-
-function parting(
-  rows: readonly ComparedRow[],
-  first: number,
-  hci: readonly string[] | null,
-  seen: readonly string[],
-): Finding[] {
-  const row = rows[first];
-  if (!row) return [{ code: 'LOGS_AGREE' }];
-  const next = rows.slice(first).find(({ station }) => station !== null)?.station;
-  const { device } = row;
-  const here: Finding = device
-    ? next
-      ? { code: 'LINE_INSTEAD', values: { line: device.line, said: device.what, seen: next.what } }
-      : { code: 'LINE_AND_NOTHING', values: { line: device.line, said: device.what } }
-    : { code: 'STATION_ONLY', values: { seen: row.station?.what ?? '' } };
-  if (!hci) return [here, { code: 'HCI_UNKNOWN' }];
-  if (!next) return [here, { code: 'HCI_COUNTS', values: { delivered: hci.length, seen: seen.length } }];
-  const delivered = hci[next.number];
-  return [
-    here,
-    delivered === next.what
-      ? { code: 'HCI_AS_SEEN' }
-      : { code: 'HCI_AS_SAID', values: { delivered: delivered ?? '–' } },
-  ];
 }

@@ -25,9 +25,13 @@ export interface LinkStory {
 }
 
 /**
- * Who broke the order, by the evidence of the HCI capture. What was out of order when the controller delivered it was so before it came to
- * this host: `peripheral`. What was in order there and not at the application was reordered between them: `host`. Where the evidence
- * does not reach, `undecided`, with the reason. Returns null when there was no anomaly.
+ * Who broke the order, by the evidence of the HCI capture. Returns null when there was no anomaly.
+ *
+ * - `peripheral` needs: of every disturbed link a capture without gap that holds, octet by octet, what the application saw in the same
+ *   order; and in it a departure of which every part is there (an end before its data, not an end whose data never came).
+ * - `host` needs: of every disturbed link a capture without gap, in perfect order, that holds all that the application saw; and the
+ *   application saw it in another order, or lacks what was delivered before what it has.
+ * - All else is `undecided`, with the reason: a part that is missing may have been lost anywhere.
  */
 export function judgeOrder(
   settings: FusSettings,
@@ -48,6 +52,7 @@ export function judgeOrder(
   if (missing?.why) return undecided(missing.why);
   const delivered = disturbed.flatMap(({ packets }) => packets);
   if (disturbed.every(({ same, lost, packets }) => same && !lost && packets.length > 0)) {
+    if (!disturbed.every(({ proven }) => proven)) return undecided({ code: 'MISSING_IN_CAPTURE' });
     return {
       verdict: 'peripheral',
       reason: { code: 'DELIVERED_SO' },
@@ -57,7 +62,7 @@ export function judgeOrder(
   if (disturbed.every(({ same, packets, permuted }) => !same && permuted && packets.length === 0)) {
     return {
       verdict: 'host',
-      reason: { code: 'DELIVERED_IN_ORDER' },
+      reason: { code: disturbed.every(({ dropped }) => dropped) ? 'NOT_HANDED_OVER' : 'DELIVERED_IN_ORDER' },
       packets: disturbed.flatMap(({ differs }) => differs).slice(0, MAX_PACKETS),
     };
   }
@@ -80,6 +85,10 @@ interface LinkFinding {
   readonly lost: boolean;
   /** Whether all that is wrong with it may be that the link ended before the rest came. */
   readonly unfinished: boolean;
+  /** Whether it lacks some of what was delivered before what it has, and is in order but for that. */
+  readonly dropped: boolean;
+  /** Whether every part of some departure from the order is in what was delivered, at the wrong place. */
+  readonly proven: boolean;
   /** Packets with which the order was broken when it was delivered. */
   readonly packets: readonly number[];
   /** Packets from which on the two differ. */
@@ -98,6 +107,8 @@ function judgeLink(settings: FusSettings, { seen, capture }: LinkStory, before: 
     permuted: false,
     lost: false,
     unfinished: false,
+    dropped: false,
+    proven: false,
     packets: [],
     differs: [],
   };
@@ -124,6 +135,8 @@ function judgeLink(settings: FusSettings, { seen, capture }: LinkStory, before: 
     same: first < 0,
     permuted: isPermutation(seenKeys, delivered.map(key)),
     lost: markersWereLost(settings, delivered),
+    dropped: first >= 0 && isWithin(seenKeys, delivered.map(key)),
+    proven: hasWholeDeparture(settings, delivered),
     unfinished: found.length > 0 && found.every(({ shape }) => shape === 'missing-start' || shape === 'missing-end'),
     packets: found.map(({ packet }) => packet),
     differs: first < 0 ? [] : delivered.slice(first, first + 3).map(({ packet }) => packet),
@@ -154,6 +167,53 @@ function markersWereLost(
     if (tally.open >= frames && tally.close >= frames) lastBalance = index + 1;
   });
   return tokens.length - lastBalance > UNFINISHED_TOKENS;
+}
+
+/**
+ * Whether the values hold a departure of which no part is missing: up to some value there are as many starts, ends and frames, and they are
+ * not in order; or a marker came twice while no frame is missing between its neighbours. Devices without header say nothing about missing
+ * data: with them data must stand outside any start and end.
+ */
+function hasWholeDeparture(
+  settings: FusSettings,
+  values: readonly Pick<AttValue, 'uuid' | 'value' | 'packet'>[],
+): boolean {
+  const tokens = orderTokens(settings, values);
+  let from = 0;
+  const tally = { open: 0, close: 0, data: 0 };
+  for (let at = 0; at < tokens.length; at++) {
+    const { kind, endsFrame } = tokens[at]!;
+    const ends = settings.header === 'none' ? kind === 'data' && tokens[at + 1]?.kind !== 'data' : endsFrame;
+    if (kind !== 'data' || ends) tally[kind] += 1;
+    if (tally.open !== tally.close || tally.open !== tally.data || tally.open === 0) continue;
+    const part = values.slice(from, at + 1);
+    if (anomaliesOf(settings, part).some(({ shape }) => shape !== 'missing-start' && shape !== 'missing-end'))
+      return true;
+    from = at + 1;
+    tally.open = tally.close = tally.data = 0;
+  }
+  return anomaliesOf(settings, values).some(({ shape }) => shape === 'duplicate') && countsOn(settings, values);
+}
+
+/** Whether the frames count on without a gap (`seq`, docs/protocols/fus.md): then none was lost as a whole. */
+function countsOn(settings: FusSettings, values: readonly Pick<AttValue, 'uuid' | 'value'>[]): boolean {
+  if (settings.header === 'none') return false;
+  const tokens = orderTokens(settings, values);
+  const sequences: number[] = [];
+  let fresh = true;
+  tokens.forEach(({ kind, endsFrame }, index) => {
+    if (kind !== 'data') return;
+    if (fresh) sequences.push(values[index]?.value[1] ?? -1);
+    fresh = endsFrame;
+  });
+  return sequences.every((each, index) => index === 0 || each === ((sequences[index - 1] ?? 0) + 1) % 256);
+}
+
+/** Whether `part` is `whole` with some of it left out. */
+function isWithin(part: readonly string[], whole: readonly string[]): boolean {
+  let at = 0;
+  for (const each of whole) if (at < part.length && part[at] === each) at += 1;
+  return at === part.length;
 }
 
 /** Values as tokens of order. */

@@ -1,6 +1,6 @@
 import type { Attachment } from '../contract/comparison.ts';
-import { StationError } from '../contract/errors.ts';
 import { isCapture, readCapture } from '../diagnostics/capture-file.ts';
+import { logLines } from '../diagnostics/log-text.ts';
 import { ChangeLog } from '../records/change-log.ts';
 import { EvidenceStore } from '../records/evidence-store.ts';
 import type { WriterPort } from '../records/record-writer.ts';
@@ -17,7 +17,7 @@ export function attachEvidence(
 ): Attachment {
   const kind = isCapture(file) ? 'capture' : 'device-log';
   if (kind === 'capture') readCapture(file);
-  else if (file.includes(0)) throw new StationError('DEVICE_LOG_UNKNOWN', `${fileName} is no text`);
+  else logLines(file);
   const change = { actor, action: 'attach-evidence', subject: attemptId, after: { fileName, kind } };
   return new ChangeLog(port).record(change, () =>
     new EvidenceStore(port).attach(attemptId, file, { fileName, kind, addedBy: actor }),

@@ -6,7 +6,9 @@ import { compareWithLog, writeComparison } from '../../src/cli/compare-command.t
 import { exportTrace } from '../../src/cli/trace-command.ts';
 import { systemClock } from '../../src/clock.ts';
 import { productFile } from '../../src/contract/product-file.ts';
-import { readCapture, unpackCapture, writeBtsnoop, writePcapng } from '../../src/diagnostics/capture-file.ts';
+import { writeBtsnoop } from '../../src/diagnostics/btsnoop-file.ts';
+import { readCapture, unpackCapture } from '../../src/diagnostics/capture-file.ts';
+import { writePcapng } from '../../src/diagnostics/pcapng-file.ts';
 import { openReplay } from '../../src/host/radios.ts';
 import { fixedShelf } from '../../src/radio/radio-shelf.ts';
 import { RecordReader } from '../../src/records/record-reader.ts';

@@ -1,13 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  packCapture,
-  readCapture,
-  unpackCapture,
-  withoutKeys,
-  writeBtsnoop,
-  writePcapng,
-} from '../../src/diagnostics/capture-file.ts';
+import { writeBtsnoop } from '../../src/diagnostics/btsnoop-file.ts';
+import { packCapture, readCapture, unpackCapture, withoutKeys } from '../../src/diagnostics/capture-file.ts';
+import { writePcapng } from '../../src/diagnostics/pcapng-file.ts';
 import { LinkCapture } from '../../src/radio/hci/capture.ts';
 
 const packet = fc

@@ -41,7 +41,7 @@ const line = ({ what, bytes, timeMs }: Value, clock: (ms: number) => number) =>
 describe('a device log', () => {
   test.each([
     ['zephyr', '[00:00:01.500,250] <inf> fus: Response=1\n[00:00:01.501,000] <dbg> fus: Data 12 bytes', 1500.25],
-    ['rtt', '00> 1.5: Response=1\n1.6 Data: 12', 1500],
+    ['seconds', '00> 1.5: Response=1\n1.6 Data: 12', 1500],
     ['csv', 'time,event,bytes\n1.5,Response=1,\n1.6,Data,12', 1500],
   ])('in %s is understood without being told', (format, text, timeMs) => {
     const log = readDeviceLog(text);
@@ -77,6 +77,13 @@ describe('a device log', () => {
     );
   });
 });
+
+/** Whether `part` is `whole` with some of it left out. */
+const isWithin = (part: readonly number[], whole: readonly number[]): boolean => {
+  let at = 0;
+  for (const each of whole) if (part[at] === each) at += 1;
+  return at === part.length;
+};
 
 describe('a comparison', () => {
   const sizes = fc.array(fc.constantFrom(11, 43, 58), { minLength: 4, maxLength: 60 });
@@ -149,6 +156,12 @@ describe('a comparison', () => {
               [seen[frame * 3 + 1], seen[frame * 3 + 2]] = [seen[frame * 3 + 2]!, seen[frame * 3 + 1]!];
           }
           const frames = all.map((_, frame) => fate(frame * 3));
+          // What the station saw with lines left out is no disorder: where the log happens to be just that, order outranks time.
+          const said = logged.map(({ what, bytes }) => (what === 'data' ? bytes : what === 'open' ? -1 : -2));
+          const saw = seen.map(({ uuid, value, length }) =>
+            uuid === settings.dataOut.uuid ? length : value[0] ? -1 : -2,
+          );
+          fc.pre(!isWithin(said, saw) || frames.every((each) => each !== 'late data'));
           expect(compareLogs(settings, log, seen, null)).toMatchObject({
             reordered: frames.filter((each) => each === 'late data').length,
             onlyDevice: 0,
