@@ -88,7 +88,8 @@ class SmpUpgrade {
       if (mode === 'upload-only') return this.#result('staged', slots);
       await context.step('activate', () => this.#activate(slots, mode === 'confirm'));
       await this.#restart(slots);
-      slots = await context.step('verify-running', () => this.#verifyRunning(settled));
+      const staged = slots;
+      slots = await context.step('verify-running', () => this.#verifyRunning(settled, staged));
     } else if (mode === 'upload-only') {
       return this.#result('staged', settled);
     }
@@ -445,8 +446,13 @@ class SmpUpgrade {
   }
 
   /** After the restart: the package's images run, or it is said why not. */
-  async #verifyRunning(settled: readonly SlotState[]): Promise<SlotState[]> {
-    const slots = await this.#connection.surviving(() => this.#slots());
+  async #verifyRunning(settled: readonly SlotState[], staged: readonly SlotState[]): Promise<SlotState[]> {
+    let slots = await this.#connection.surviving(() => this.#slots());
+    if (slots.some((slot) => slot.pending && !slot.active && this.#isOwn(slot))) {
+      // A bootloader that has seen it leaves nothing pending: the link was lost before the device was told to restart.
+      await this.#restart(staged);
+      slots = await this.#connection.surviving(() => this.#slots());
+    }
     this.#context.slots('after-boot', slots);
     // What was read before the restart says nothing of what runs now.
     const before = this.#proofs;
@@ -531,14 +537,16 @@ class SmpUpgrade {
     return refusal;
   }
 
-  async #verifyConfirmed(before: readonly SlotState[], refusal: SmpRefusal | null): Promise<SlotState[]> {
+  async #verifyConfirmed(before: readonly SlotState[], refusal: SmpRefusal | null, again = true): Promise<SlotState[]> {
     const slots = await this.#connection.surviving(() => this.#slots());
     for (const image of this.#images) {
       const finding = this.#notRunning(image, slots, before);
       if (finding) throw finding;
     }
-    if (!this.#confirmed(slots)) throw new StationError('NOT_CONFIRMED', refusal?.detail ?? '', { retryable: true });
-    return slots;
+    if (this.#confirmed(slots)) return slots;
+    // Neither refused nor done: the request may have been lost with its link. Of what runs, and only of that, it is asked again.
+    if (again && !refusal) return this.#verifyConfirmed(before, await this.#confirm(slots), false);
+    throw new StationError('NOT_CONFIRMED', refusal?.detail ?? '', { retryable: true });
   }
 
   /** Each image's own result; `refuted` says of which it is known that it does not run. */
