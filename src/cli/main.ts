@@ -23,7 +23,13 @@ import { compareWithLog, writeComparison } from './compare-command.ts';
 import { announcement, runDemo } from './demo-command.ts';
 import { examine } from './doctor-command.ts';
 import { firmwareJson, firmwareText, inspectFirmware } from './firmware-command.ts';
-import { type QualifyOptions, type QualifyRadioOptions, qualifyRadioCommand } from './qualify-command.ts';
+import {
+  type QualifyOptions,
+  type QualifyProductOptions,
+  type QualifyRadioOptions,
+  qualifyProductCommand,
+  qualifyRadioCommand,
+} from './qualify-command.ts';
 import { attemptList, attemptText, frameJson, learntText } from './records-command.ts';
 import { executeRun, prepareRun, type RunOptions } from './run-command.ts';
 import { RunDisplay } from './run-display.ts';
@@ -345,6 +351,16 @@ qualifying(qualify.command('radio'))
   .option('--units <n>', 'how many units, where --unit does not name one', positive)
   .action((options: QualifyRadioOptions & { json?: boolean }) =>
     qualified(options, (signal, emit) => qualifyRadioCommand(options, signal, emit)),
+  );
+
+qualifying(qualify.command('product'))
+  .description(
+    'drive one unit to and fro between two firmwares, with cut links, stops and a bad image; it is left with the second',
+  )
+  .requiredOption('--firmware <file>', 'the first is A, the second B', repeated, [])
+  .option('--no-isolate', 'run the radio in this process')
+  .action((options: QualifyProductOptions & { json?: boolean }) =>
+    qualified(options, (signal, emit) => qualifyProductCommand(options, signal, emit)),
   );
 
 program

@@ -4,13 +4,18 @@ import { systemClock } from '../clock.ts';
 import { StationError } from '../contract/errors.ts';
 import type { JobEvent } from '../contract/job-events.ts';
 import { jobFile } from '../contract/job-file.ts';
+import { type ProductProfile, productFile } from '../contract/product-file.ts';
 import type { Qualification, QualificationSection } from '../contract/qualification.ts';
-import { trayFile } from '../contract/tray-file.ts';
+import { type TrayFile, trayFile } from '../contract/tray-file.ts';
 import { readCapture } from '../diagnostics/capture-file.ts';
+import { readFirmware } from '../firmware/firmware-package.ts';
 import { dataDirectory } from '../host/data-directory.ts';
 import { forkOnNode } from '../host/fork.ts';
+import { ISOLATE_BY_DEFAULT, openRadios } from '../host/radios.ts';
 import { appVersion } from '../host/version.ts';
 import { startVirtualTray } from '../host/virtual-radio.ts';
+import { onlyUnit } from '../qualification/only-unit.ts';
+import { type ProductFirmware, qualifyProduct } from '../qualification/qualify-product.ts';
 import { qualifyRadio, qualifyRecording } from '../qualification/qualify-radio.ts';
 import { reportPdf } from '../qualification/report-pdf.ts';
 import { reportText } from '../qualification/report-text.ts';
@@ -18,11 +23,12 @@ import { openRadio, openRadioOver, openTransport } from '../radio/open-radio.ts'
 import type { Radio } from '../radio/radio.ts';
 import { fixedShelf } from '../radio/radio-shelf.ts';
 import { parseRadioSpec, type RadioSpec } from '../radio/radio-spec.ts';
+import { RecordReader } from '../records/record-reader.ts';
 import { RecordWriter } from '../records/record-writer.ts';
 import { keepQualification } from '../station/qualifications.ts';
-import { Station } from '../station/station.ts';
+import { checkOrder, Station } from '../station/station.ts';
 import { readYamlFile } from '../station/yaml-file.ts';
-import { type PreparedRun, prepareRun } from './run-command.ts';
+import { type PreparedRun, prepareRun, virtualProduct } from './run-command.ts';
 
 /** Options that both kinds of `qualify` have. */
 export interface QualifyOptions {
@@ -56,13 +62,13 @@ function writerFor(path: string): (typeof writers)[string] {
 }
 
 /** A radio as `qualify` opens it, and what it started for that. */
-export interface OpenedRadio {
+interface OpenedRadio {
   readonly spec: Exclude<RadioSpec, { kind: 'virtual' | 'replay' }>;
   readonly stop: () => Promise<void>;
 }
 
 /** One radio, with a virtual tray in front of a virtual one. @throws StationError */
-export async function openedRadio(spec: RadioSpec, options: QualifyOptions): Promise<OpenedRadio> {
+async function openedRadio(spec: RadioSpec, options: QualifyOptions): Promise<OpenedRadio> {
   if (spec.kind === 'replay') throw new StationError('ARGUMENT_INVALID', 'a recording cannot be written to');
   if (spec.kind !== 'virtual') return { spec, stop: async () => undefined };
   const tray = options.tray
@@ -72,13 +78,18 @@ export async function openedRadio(spec: RadioSpec, options: QualifyOptions): Pro
   return { spec: { kind: 'h4', name: spec.name, path: virtual.path }, stop: () => virtual.stop() };
 }
 
+/** What stands in front of a virtual radio: one device, or as many as are numbered where one is named. */
+async function trayFor({ tray, unit }: QualifyOptions): Promise<TrayFile> {
+  return tray ? readYamlFile(tray, trayFile) : trayFile.parse({ units: unit ? 8 : 1 });
+}
+
 /** Whether records are those of practice: virtual and replayed radios are. */
-export function isPractice(spec: RadioSpec, options: QualifyOptions): boolean {
+function isPractice(spec: RadioSpec, options: QualifyOptions): boolean {
   return options.practice === true || spec.kind === 'virtual' || spec.kind === 'replay';
 }
 
 /** Writes and keeps a report. */
-export async function finishReport(
+async function finishReport(
   report: Omit<Qualification, 'takenAt' | 'appVersion'>,
   directory: string,
   output: string | undefined,
@@ -90,7 +101,7 @@ export async function finishReport(
 }
 
 /** Checks what can be checked before anything is opened. @throws StationError ARGUMENT_INVALID, RADIO_SPEC_INVALID */
-export function readTarget(options: QualifyOptions): RadioSpec {
+function readTarget(options: QualifyOptions): RadioSpec {
   if (options.output) writerFor(options.output);
   const spec = parseRadioSpec(options.radio);
   if (spec.kind === 'virtual' && spec.count > 1) throw new StationError('ARGUMENT_INVALID', 'name one radio');
@@ -167,4 +178,75 @@ async function runOver(
   } finally {
     records.close();
   }
+}
+
+/** Options of `qualify product`. */
+export interface QualifyProductOptions extends QualifyOptions {
+  readonly firmware: readonly string[];
+  readonly isolate?: boolean;
+}
+
+/** Drives one unit of a product through everything, and tells how it did. @throws StationError for what cannot be used */
+export async function qualifyProductCommand(
+  options: QualifyProductOptions,
+  signal: AbortSignal,
+  emit: (event: JobEvent) => void,
+): Promise<Qualification> {
+  const spec = readTarget(options);
+  if (spec.kind === 'replay') throw new StationError('ARGUMENT_INVALID', 'a recording cannot be upgraded');
+  const profile = await readProduct(options);
+  const firmware = await readPair(options.firmware, profile);
+  const practice = isPractice(spec, options);
+  const directory = dataDirectory({ data: options.data, practice });
+  const tray = await trayFor(options);
+  const fork = forkOnNode(process.argv[1]!);
+  const opening = { clock: systemClock, tray, fork, isolate: options.isolate ?? ISOLATE_BY_DEFAULT };
+  const records = new RecordWriter(directory, systemClock);
+  try {
+    const { rack, stop } = await openRadios([spec], opening, { strict: true });
+    const reader = new RecordReader(directory);
+    try {
+      const serial = options.unit ?? (await onlyUnit(profile, rack, systemClock, signal));
+      const setting = {
+        radios: rack,
+        records,
+        reader,
+        clock: systemClock,
+        practice,
+        appVersion,
+        profile,
+        serial,
+        signal,
+        emit,
+      };
+      const findings = await qualifyProduct(setting, firmware);
+      const subject = `${profile.product}, unit ${serial}, ${firmware.a.fileName} and ${firmware.b.fileName}`;
+      return await finishReport({ kind: 'product', subject, practice, ...findings }, directory, options.output);
+    } finally {
+      reader.close();
+      await stop();
+    }
+  } finally {
+    records.close();
+  }
+}
+
+async function readProduct({ product, radio }: QualifyOptions): Promise<ProductProfile> {
+  if (product === undefined && !radio.startsWith('virtual'))
+    throw new StationError('ARGUMENT_INVALID', 'name the product with --product');
+  const profile = product === undefined ? virtualProduct : await readYamlFile(product, productFile);
+  if (profile.upgrade.mode === 'upload-only')
+    throw new StationError('ARGUMENT_INVALID', 'the profile says mode: upload-only: nothing would be started');
+  return profile;
+}
+
+/** @throws StationError ARGUMENT_INVALID when there are not two that differ */
+async function readPair(paths: readonly string[], profile: ProductProfile): Promise<ProductFirmware> {
+  const [a, b] = await Promise.all(paths.map((path) => readFirmware(path)));
+  if (!a || !b || paths.length > 2)
+    throw new StationError('ARGUMENT_INVALID', 'name two firmwares that the unit can run: --firmware A --firmware B');
+  for (const firmware of [a, b]) checkOrder(profile, firmware);
+  const hashes = [a, b].map(({ images }) => images.map(({ image }) => image.hash).join(' '));
+  if (hashes[0] === hashes[1]) throw new StationError('ARGUMENT_INVALID', 'both firmwares are the same');
+  return { a, b };
 }
