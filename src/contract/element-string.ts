@@ -142,12 +142,9 @@ function readable(text: string): readonly number[] {
   return from;
 }
 
-/** Beginnings of a value behind which, or behind one character that may be a mangled separator, whole elements follow. */
+/** Beginnings of a value behind which whole elements follow. */
 function endings(text: string, { start, end }: Element, whole: readonly number[]): string[] {
-  const found: string[] = [];
-  for (let at = start + 1; at < end; at++) {
-    const mangled = /[^0-9A-Za-z]/.test(text.charAt(at)) && at + 1 < end && whole[at + 1] !== 0;
-    if (whole[at] !== 0 || mangled) found.push(text.slice(start, at));
-  }
-  return found;
+  return Array.from({ length: end - start - 1 }, (_, index) => start + 1 + index)
+    .filter((at) => whole[at] !== 0)
+    .map((at) => text.slice(start, at));
 }

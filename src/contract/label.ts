@@ -42,7 +42,10 @@ const ENVELOPE = '[)>';
 const RECORD_SEPARATOR = '\u001e';
 const END_OF_TRANSMISSION = '\u0004';
 
-/** Data identifiers (ANS MH10.8.2, ISO/IEC 15418): serial of the supplier; lot by customer and supplier; GTIN. */
+/**
+ * Data identifiers: serial of the supplier; lot by supplier and customer; GTIN (ANS MH10.8.2 by ISO/IEC 15418; S and 1T also EIGP 114, 8P
+ * also the IFA Coding System).
+ */
 const DI_SERIAL = 'S';
 const DI_LOTS = ['1T', 'T'];
 const DI_GTIN = '8P';

@@ -1,9 +1,10 @@
 import type { Clock } from '../clock.ts';
 import { emptyTile, type HeardUnit, type Notice, type RadioState, slotNames, type Tile } from '../contract/board.ts';
 import { asStationError, type ErrorCode, StationError } from '../contract/errors.ts';
+import { visible } from '../contract/foreign-text.ts';
 import type { JobEvent, JobSummary } from '../contract/job-events.ts';
 import { endedWell } from '../contract/records.ts';
-import { scannedText } from '../contract/scanned-text.ts';
+import { LOST_KEY, scannedText } from '../contract/scanned-text.ts';
 import type { RadioShelf } from '../radio/radio-shelf.ts';
 import type { RecordWriter } from '../records/record-writer.ts';
 import { AirWatch, type HeardDevice } from '../scheduler/air-watch.ts';
@@ -68,9 +69,10 @@ export class TrayFloor {
     this.#showRadios();
   }
 
-  /** Loads a work order and empties the tray. @throws StationError TRAY_BUSY and as Library.ready */
+  /** Loads a work order and empties the tray. @throws StationError TRAY_BUSY, LABEL_DAMAGED, and as Library.ready */
   async load(name: string): Promise<void> {
     this.#refuseBusy();
+    if (name.includes(LOST_KEY)) throw new StationError('LABEL_DAMAGED', visible(name));
     const ready = await this.#parts.library.ready(scannedText(name).text);
     this.#refuseBusy();
     this.#ready = ready;

@@ -73,7 +73,13 @@ describe('an operator with keyboard and scanner alone', () => {
     await said(page, 'LABEL_INVALID');
     await scan(page, '(01)02000000000007(21)SN0002');
     await said(page, 'LABEL_INVALID');
+    await scan(page, 'SN\ufffd0002');
+    await said(page, 'LABEL_DAMAGED');
+    await scan(page, 'sn0002');
+    await said(page, 'LABEL_CASE_DIFFERS');
     expect(await page.locator('.tile[data-state=placed]').count()).toBe(1);
+    await scan(page, ']d2010200000000000810LOT-7\u001d21SN0002');
+    await page.locator('.tile[data-unit=SN0002]').waitFor();
     await page.close();
   });
 

@@ -265,7 +265,8 @@ describe('the tray', () => {
     const window = await signedIn('Olga', '1111');
     const { client } = window;
     await client.ask('load-work-order', { code: ' WO-1001 ' });
-    for (const code of labels(3)) await client.ask('scan', { code });
+    await client.ask('scan', { code: ']d2010200000000000810LOT-7\u001d21SN0001' });
+    for (const code of labels(3).slice(1)) await client.ask('scan', { code });
     const uploading: number[] = [];
     station.desk.board.onChange(({ head }) => uploading.push(...(head?.radios ?? []).map((radio) => radio.uploading)));
     await client.ask('start', {});
@@ -280,6 +281,8 @@ describe('the tray', () => {
       ['fail', 'BOOTLOADER_REJECTED'],
       ['pass', null],
     ]);
+    const { remarks } = await client.ask('attempt', { id: tiles[0]?.attemptId ?? '' });
+    expect(remarks).toContainEqual(expect.objectContaining({ code: 'LABEL_BATCH', values: { batch: 'LOT-7' } }));
     await client.ask('retry-failed', {});
     await phase(station, 'ended');
     await expect(client.ask('retry-failed', {})).rejects.toEqual(refused('NOTHING_TO_RETRY'));
@@ -297,7 +300,8 @@ describe('the tray', () => {
   test('places by slot when a slot is scanned, and takes a unit off', async () => {
     station = await openTestStation({ units: 2 });
     const { client } = await signedIn('Olga', '1111');
-    await client.ask('load-work-order', { code: 'WO-1001' });
+    await expect(client.ask('load-work-order', { code: 'WO-\ufffd1001' })).rejects.toEqual(refused('LABEL_DAMAGED'));
+    await client.ask('load-work-order', { code: ']C0WO-1001' });
     expect(await client.ask('scan', { code: 'b2' })).toEqual({ cursor: 'B2' });
     expect(await client.ask('scan', { code: 'SN0001' })).toEqual({ slot: 'B2', serial: 'SN0001' });
     expect(station.desk.board.head.cursor).toBe('B3');

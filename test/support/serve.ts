@@ -48,16 +48,24 @@ export async function openPage(
   return { page, complaints };
 }
 
+/** How a scanner sends what no key writes: the group separator as F8, and U+FFFD stands for a dead key. */
+const oddKeys: Readonly<Record<string, { name: string; code: number }>> = {
+  '\u001d': { name: 'F8', code: 119 },
+  '\ufffd': { name: 'Dead', code: 220 },
+};
+
 /** What a keyboard-wedge scanner does: real key events, one directly behind the other, then Enter. */
 export async function scan(page: Page, code: string): Promise<void> {
   const devtools = await page.context().newCDPSession(page);
-  const key = (type: 'keyDown' | 'keyUp', name: string, text: string) =>
-    devtools.send('Input.dispatchKeyEvent', {
+  const key = (type: 'keyDown' | 'keyUp', name: string, text: string) => {
+    const odd = oddKeys[name];
+    return devtools.send('Input.dispatchKeyEvent', {
       type,
-      key: name,
-      windowsVirtualKeyCode: name === 'Enter' ? 13 : name.toUpperCase().charCodeAt(0),
-      ...(type === 'keyDown' ? { text } : {}),
+      key: odd?.name ?? name,
+      windowsVirtualKeyCode: odd?.code ?? (name === 'Enter' ? 13 : name.toUpperCase().charCodeAt(0)),
+      ...(type === 'keyDown' && !odd ? { text } : {}),
     });
+  };
   // All are under way before the first is answered: what the browser is busy with does not come between them.
   await Promise.all(
     [...code, 'Enter'].flatMap((name) => [
