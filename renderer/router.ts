@@ -22,6 +22,11 @@ export function createAppRouter(station: ReturnType<typeof useStation>): Router 
           { path: 'profiles', name: 'profiles', component: () => import('./screens/engineer/product-profiles.vue') },
           { path: 'quarantine', name: 'quarantine', component: () => import('./screens/engineer/quarantine-list.vue') },
           { path: 'radios', name: 'radios', component: () => import('./screens/engineer/radio-list.vue') },
+          {
+            path: 'qualifications',
+            name: 'qualifications',
+            component: () => import('./screens/engineer/qualification-list.vue'),
+          },
           { path: 'limits', name: 'limits', component: () => import('./screens/engineer/floor-limits.vue') },
           { path: 'people', name: 'people', component: () => import('./screens/engineer/people-list.vue') },
           { path: 'changes', name: 'changes', component: () => import('./screens/engineer/change-list.vue') },

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { FirmwareLabel } from './board.ts';
 import { type Attachment, type ComparisonPage, logFormats } from './comparison.ts';
 import type { LearntProduct } from './learnt.ts';
+import type { Qualification } from './qualification.ts';
 import {
   type AttemptDetail,
   type AttemptRow,
@@ -251,6 +252,8 @@ export const commands = {
   'withdraw-firmware': answers<null>().to('engineer', z.strictObject({ sha256, reason })),
   'library-profiles': answers<readonly LibraryProfile[]>().to('engineer', nothing),
   /** What units taught of a product. */
+  /** The latest reports of `dfu-station qualify` that are kept with these records. */
+  qualifications: answers<readonly Qualification[]>().to('engineer', nothing),
   learnt: answers<readonly LearntProduct[]>().to('engineer', z.strictObject({ product: name })),
   'add-profile': answers<{ sha256: string }>().to('engineer', z.strictObject({ yaml })),
   'release-profile': answers<null>().to('engineer', z.strictObject({ sha256 })),

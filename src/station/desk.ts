@@ -24,6 +24,7 @@ import { attachEvidence } from './evidence.ts';
 import { Library } from './library.ts';
 import { People } from './people.ts';
 import type { Practice } from './practice.ts';
+import { listQualifications } from './qualifications.ts';
 import { TrayFloor } from './tray-floor.ts';
 import { Uploads } from './uploads.ts';
 
@@ -193,6 +194,7 @@ export class Desk {
       'release-firmware': ({ sha256 }, actor) => nothing(library.releaseFirmware(actor, sha256)),
       'withdraw-firmware': ({ sha256, reason }, actor) => nothing(library.withdrawFirmware(actor, sha256, reason)),
       'library-profiles': () => library.profiles(),
+      qualifications: () => listQualifications(reader.directory),
       learnt: ({ product }) => reader.ask('learnt', product),
       'add-profile': ({ yaml }, actor) => ({ sha256: library.addProfile(actor, yaml) }),
       'release-profile': ({ sha256 }, actor) => nothing(library.releaseProfile(actor, sha256)),

@@ -5,10 +5,32 @@ import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { en } from '../../renderer/i18n/en.ts';
+import type { Qualification } from '../../src/contract/qualification.ts';
+import { keepQualification } from '../../src/station/qualifications.ts';
 import { launchBrowser } from '../support/browser.ts';
 import { openPage, type ServedStation, scan, serveStation, signIn } from '../support/serve.ts';
 
 const docs = fileURLToPath(new URL('../../docs/screens/', import.meta.url));
+/** A report as `dfu-station qualify` keeps it. */
+const qualification: Qualification = {
+  kind: 'radio',
+  subject: 'hci:0',
+  takenAt: '2026-01-02T03:04:05.000Z',
+  appVersion: '1.0.0',
+  practice: true,
+  sections: [
+    {
+      title: 'Controller',
+      checks: [
+        { name: 'buffers', expectation: 'at least 6', found: '4 of 251 octets', verdict: 'not-held', detail: null },
+        { name: '2M', expectation: 'the 2M PHY', found: 'yes', verdict: 'held', detail: null },
+        { name: 'goodput', expectation: 'how fast', found: null, verdict: 'not-tried', detail: 'no unit' },
+      ],
+    },
+  ],
+  profile: 'upgrade:\n  window: 3\n',
+  left: null,
+};
 const themes = ['dark', 'bright', 'contrast'] as const;
 const sizes = [
   { width: 1280, height: 800 },
@@ -168,13 +190,16 @@ describe('every screen', () => {
     await lookAt('quarantine');
     await go('/engineer/radios', 'td');
     await lookAt('radios');
+    await keepQualification(join(station.directory, 'practice'), qualification);
+    await go('/engineer/qualifications', '.missed');
+    await lookAt('qualifications');
     await go('/engineer/limits', '#find');
     await lookAt('limits');
     await go('/engineer/people', 'td');
     await lookAt('people');
     await go('/engineer/changes', 'td');
     await lookAt('changes');
-    expect(looked.length).toBe(21);
+    expect(looked.length).toBe(22);
   }, 180_000);
 
   test('has no violation of accessibility rules in any theme', () => {

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import type { CommandAnswer, CommandInput, CommandName } from '../../src/contract/commands.ts';
+import { keepQualification } from '../../src/station/qualifications.ts';
 import { openTestStation, phase, type TestStation, TestWindow } from '../support/open-test-station.ts';
 import { testImage } from '../support/virtual-station.ts';
 
@@ -205,6 +207,28 @@ describe('the library', () => {
     database.exec('UPDATE firmware SET file = zeroblob(length(file))');
     database.close();
     await expect(as('Olga', 'load-work-order', { code: 'WO-1001' })).rejects.toEqual(refused('FIRMWARE_DAMAGED'));
+  });
+
+  test('shows engineers the reports that qualify has kept, the latest first, whatever else lies there', async () => {
+    station = await openTestStation({ units: 1 });
+    const directory = join(station.data, 'practice');
+    expect(await as('Emil', 'qualifications', {})).toEqual([]);
+    const report = (takenAt: string) =>
+      ({
+        kind: 'radio',
+        subject: 'hci:0',
+        takenAt,
+        appVersion: '1',
+        practice: true,
+        sections: [],
+        profile: null,
+        left: null,
+      }) as const;
+    for (const day of ['01', '03', '02']) await keepQualification(directory, report(`2026-01-${day}T00:00:00.000Z`));
+    await writeFile(join(directory, 'qualifications', '2026-01-04-radio.json'), '{"half":');
+    const found = await as('Emil', 'qualifications', {});
+    expect(found.map(({ takenAt }) => takenAt.slice(8, 10))).toEqual(['03', '02', '01']);
+    await expect(as('Olga', 'qualifications', {})).rejects.toEqual(refused('ROLE_INSUFFICIENT'));
   });
 
   test('refuses a profile by line and key, and one that is not released is not used', async () => {
