@@ -26,23 +26,28 @@ export interface AttValue {
 export function attValues(packets: readonly CapturedPacket[], side: 'central' | 'peripheral' = 'central'): AttValue[] {
   const uuids = new Map<number, string>();
   const values: AttValue[] = [];
-  const partial: { in: Buffer; out: Buffer } = { in: Buffer.alloc(0), out: Buffer.alloc(0) };
-  let asksCharacteristics = false;
+  // Each connection is put together by itself: a device may be talking to several, and no event says for sure when a handle is another's.
+  const partial = new Map<string, Buffer>();
+  const asksCharacteristics = new Map<number, boolean>();
   for (const { packet, received: toHost, timeUs, number } of packets) {
     const received = toHost === (side === 'central');
     if (packet[0] !== HCI_ACL || packet.length < 5) continue;
-    const way = received ? 'in' : 'out';
+    const handle = packet.readUInt16LE(1) & 0xfff;
+    const way = `${handle} ${received}`;
     const continues = ((packet.readUInt16LE(1) >> 12) & 0x3) === 1;
-    partial[way] = continues ? Buffer.concat([partial[way], packet.subarray(5)]) : packet.subarray(5);
-    const pdu = wholePdu(partial[way]);
+    const before = continues ? partial.get(way) : Buffer.alloc(0);
+    if (!before) continue;
+    const frame = Buffer.concat([before, packet.subarray(5)]);
+    const pdu = wholePdu(frame);
+    if (pdu) partial.delete(way);
+    else partial.set(way, frame);
     if (!pdu) continue;
-    partial[way] = Buffer.alloc(0);
     if (!received) {
       if (pdu[0] === READ_BY_TYPE_REQUEST)
-        asksCharacteristics = pdu.length === 7 && pdu.readUInt16LE(5) === CHARACTERISTIC;
+        asksCharacteristics.set(handle, pdu.length === 7 && pdu.readUInt16LE(5) === CHARACTERISTIC);
       continue;
     }
-    if (pdu[0] === READ_BY_TYPE_RESPONSE && asksCharacteristics) learn(pdu, uuids);
+    if (pdu[0] === READ_BY_TYPE_RESPONSE && asksCharacteristics.get(handle)) learn(pdu, uuids);
     if ((pdu[0] === NOTIFICATION || pdu[0] === INDICATION) && pdu.length >= 3) {
       values.push({ uuid: uuids.get(pdu.readUInt16LE(1)) ?? null, value: pdu.subarray(3), timeUs, packet: number });
     }

@@ -96,7 +96,7 @@ export function compareLogs(
           ? agreement(rows, core)
           : result === 'incomplete'
             ? [...gaps, { code: 'PART_AGREES', values: { values: core.matched } } as const]
-            : [...gaps, ...parting(rows, at ?? 0, proof, moved, hci)]),
+            : [...gaps, ...parting(rows, at ?? 0, proof, hci, isWithin(deviceKeys, hciKeys ?? []))]),
   ];
   return {
     format: log.format,
@@ -294,7 +294,13 @@ function separation(
   return hci.kind === 'other' ? [{ code: other }, { code: 'DELIVERED_IN_ORDER' }] : [{ code: other }];
 }
 
-function parting(rows: readonly ComparedRow[], at: number, proof: Proof, moved: Moved, hci: CaptureState): Finding[] {
+function parting(
+  rows: readonly ComparedRow[],
+  at: number,
+  proof: Proof,
+  hci: CaptureState,
+  deliveredAsSaid: boolean,
+): Finding[] {
   const row = rows[at];
   const next = rows.slice(at).find(({ station }) => station !== null)?.station;
   const device = row?.device;
@@ -309,10 +315,17 @@ function parting(rows: readonly ComparedRow[], at: number, proof: Proof, moved: 
     return [here, { code: hci.kind === 'same' ? 'NOT_DELIVERED' : 'NOT_DELIVERED_UNDECIDED' }];
   }
   if (hci.kind === 'same') return [here, { code: 'HCI_AS_SEEN' }];
-  const row0 = rows.slice(at).find(({ station }) => station !== null);
-  return row0?.hci && device && row0.hci === device.what && moved.has(at)
-    ? [here, { code: 'HCI_AS_SAID', values: { delivered: row0.hci } }]
+  const delivered = rows.slice(at).find(({ station }) => station !== null)?.hci;
+  return deliveredAsSaid && delivered
+    ? [here, { code: 'HCI_AS_SAID', values: { delivered } }]
     : [here, { code: 'HCI_NEITHER' }];
+}
+
+/** Whether `part` is `whole` with some of it left out. */
+function isWithin(part: readonly string[], whole: readonly string[]): boolean {
+  let at = 0;
+  for (const each of whole) if (at < part.length && part[at] === each) at += 1;
+  return at === part.length;
 }
 
 /** Offset and drift by least squares over the values that both sides have. */

@@ -170,35 +170,44 @@ function markersWereLost(
 }
 
 /**
- * Whether the values hold a departure of which no part is missing: up to some value there are as many starts, ends and frames, and they are
- * not in order; or a marker came twice while no frame is missing between its neighbours. Devices without header say nothing about missing
- * data: with them data must stand outside any start and end.
+ * Whether the values hold a departure of which no part can be missing: as many starts, ends and frames, no end before its start (markers
+ * keep their order), and yet not in order; or the same marker twice, one behind the other. It must lie between two frames that count on without a gap (`seq`,
+ * docs/protocols/fus.md), so that no frame was lost there: what comes first and last on a link may lack its neighbour. Devices without
+ * header do not count: there, data must stand outside any start and end.
  */
 function hasWholeDeparture(
   settings: FusSettings,
   values: readonly Pick<AttValue, 'uuid' | 'value' | 'packet'>[],
 ): boolean {
   const tokens = orderTokens(settings, values);
+  const delimited = settings.header === 'standard';
+  if (delimited && !countsOn(tokens, values)) return false;
+  const ends = tokens.map(({ kind, endsFrame }, at) =>
+    delimited ? kind === 'data' && endsFrame : kind === 'data' && tokens[at + 1]?.kind !== 'data',
+  );
+  const [first, last] = [ends.indexOf(true), ends.lastIndexOf(true)];
+  const within = (from: number, to: number) => !delimited || (from > first && to < last);
   let from = 0;
-  const tally = { open: 0, close: 0, data: 0 };
+  let balance = { open: 0, close: 0, data: 0, turned: false };
   for (let at = 0; at < tokens.length; at++) {
-    const { kind, endsFrame } = tokens[at]!;
-    const ends = settings.header === 'none' ? kind === 'data' && tokens[at + 1]?.kind !== 'data' : endsFrame;
-    if (kind !== 'data' || ends) tally[kind] += 1;
-    if (tally.open !== tally.close || tally.open !== tally.data || tally.open === 0) continue;
-    const part = values.slice(from, at + 1);
-    if (anomaliesOf(settings, part).some(({ shape }) => shape !== 'missing-start' && shape !== 'missing-end'))
-      return true;
+    const { kind } = tokens[at]!;
+    if (kind !== 'data' || ends[at]) balance[kind] += 1;
+    balance.turned ||= balance.close > balance.open;
+    if (balance.turned || balance.open !== balance.close || balance.open !== balance.data || balance.open === 0)
+      continue;
+    const found = anomaliesOf(settings, values.slice(from, at + 1));
+    const whole = found.some(({ shape }) => shape !== 'missing-start' && shape !== 'missing-end');
+    if (whole && within(from, at)) return true;
     from = at + 1;
-    tally.open = tally.close = tally.data = 0;
+    balance = { open: 0, close: 0, data: 0, turned: false };
   }
-  return anomaliesOf(settings, values).some(({ shape }) => shape === 'duplicate') && countsOn(settings, values);
+  return (
+    delimited && tokens.some(({ kind }, at) => kind !== 'data' && tokens[at + 1]?.kind === kind && within(at, at + 1))
+  );
 }
 
-/** Whether the frames count on without a gap (`seq`, docs/protocols/fus.md): then none was lost as a whole. */
-function countsOn(settings: FusSettings, values: readonly Pick<AttValue, 'uuid' | 'value'>[]): boolean {
-  if (settings.header === 'none') return false;
-  const tokens = orderTokens(settings, values);
+/** Whether the frames count on without a gap: then none was lost as a whole between the first and the last. */
+function countsOn(tokens: readonly OrderToken[], values: readonly Pick<AttValue, 'value'>[]): boolean {
   const sequences: number[] = [];
   let fresh = true;
   tokens.forEach(({ kind, endsFrame }, index) => {
