@@ -8,17 +8,17 @@ export interface LoggedEvent {
 }
 
 /** Nobody prints an event as long as this. */
-const MOST_LENGTH = 2000;
+const MOST_LENGTH = 400;
 const NUMBER = String.raw`0x[\da-f]+|\d+`;
 const VERB = String.raw`(?:(?:sen[dt]|sending|notif(?:y|ied|ying)|indicat(?:e|ed|ing)|tx|out)\b[\s:]*)?`;
 const MARKER = new RegExp(String.raw`^${VERB}response\s*[=:]?\s*(${NUMBER})(?![\w.])`, 'i');
 const DATA = new RegExp(String.raw`^${VERB}data\b(?:\s*(?:out|sent|packet|pkt)\b)?(?<rest>.*)$`, 'i');
 /** Numbers that say which one it is: `#3`, `[3]`, `seq=4,`. */
-const LABELS = String.raw`[\s:,;([]*(?:(?:#|no\.?|nr\.?|seq|frame|handle|idx)?\s*[=:]?\s*(?:${NUMBER})(?!\w)[\s:,;)\]]*)*`;
+const LABELS = String.raw`[\s:,;([]*(?:(?:(?:#|no\.?|nr\.?|seq|frame|handle|idx)(?:\s*[=:])?\s*)?(?:${NUMBER})(?!\w)[\s:,;)\]]*){0,4}`;
 const ends = String.raw`[\s.:;,)\]-]*$`;
 const nothing = new RegExp(`^${ends}`);
 const lengths = [
-  new RegExp(String.raw`^${LABELS}?(?<![\w#=])(${NUMBER})\s*(?:bytes?|octets?|b)\b`, 'i'),
+  new RegExp(String.raw`^${LABELS}(?<![\w#=])(${NUMBER})\s*(?:bytes?|octets?|b)\b`, 'i'),
   new RegExp(String.raw`^${LABELS}\b(?:len|length|size|bytes|octets)\s*[=:]?\s*(${NUMBER})(?!\w)`, 'i'),
   new RegExp(String.raw`^[\s:=,([]*(${NUMBER})${ends}`, 'i'),
 ];

@@ -44,6 +44,11 @@ describe('a line of a device log', () => {
     ]);
   });
 
+  test.each(['1 ', 'seq 1 ', '# ', '81 ', ' ', '1'])('that repeats %j for ever is read at once', (piece) => {
+    const text = `Data ${piece.repeat(Math.floor(390 / piece.length))}x`;
+    expect(() => readDeviceLog(text)).toThrow(expect.objectContaining({ code: 'DEVICE_LOG_UNKNOWN' }));
+  });
+
   test("data of another module than the one that prints markers are not the service's, and what counts is shown", () => {
     const log = readDeviceLog('fus: Response=1\nsensor: Data 11 bytes\nfus: Data 58 bytes\nfus: Response=0');
     expect(log.counted).toEqual([
