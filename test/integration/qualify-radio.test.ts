@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, expect, it } from 'vitest';
 import type { Qualification, QualificationCheck, QualificationSection } from '../../src/contract/qualification.ts';
 import { readCapture } from '../../src/diagnostics/capture-file.ts';
+import { ControllerObservation } from '../../src/qualification/controller-observation.ts';
 import { qualifyRadio, qualifyRecording } from '../../src/qualification/qualify-radio.ts';
+import { radioSections } from '../../src/qualification/radio-sections.ts';
 import { openRadioOver, openTransport } from '../../src/radio/open-radio.ts';
 import type { Radio } from '../../src/radio/radio.ts';
 import { cli } from '../support/cli.ts';
@@ -67,6 +69,17 @@ it('upgrades a unit to tell what the links come to and how fast it goes', async 
   expect(named(sections, 'data length of links')).toMatchObject({ verdict: 'held', found: '251' });
   const goodput = sections.flatMap(({ checks }) => checks).find(({ name }) => name.startsWith('goodput to '));
   expect(goodput).toMatchObject({ verdict: 'held', found: expect.stringMatching(/^pass, .* kB\/s$/) });
+});
+
+it('says that a UART of 1 Mbaud carries 96 kB/s at most, less than the air', () => {
+  const observation = new ControllerObservation();
+  // LE Read Local Supported Features is answered: encryption, data length, 2M (Core 5.4, Vol 4 Part E, 7.8.3; Vol 6 Part B, 4.6).
+  observation.take(Buffer.from('01032000', 'hex'), false, 0);
+  observation.take(Buffer.from('040e0c01032000ff49010000000000', 'hex'), true, 1);
+  const evidence = { recorded: false, probed: null, notProbed: null, linkLimit: null, summary: null, unusable: null };
+  const sections = radioSections({ ...evidence, findings: observation.findings(), baudRate: 1_000_000 });
+  expect(named(sections, 'wire')).toMatchObject({ verdict: 'not-held', found: 'at most 97 kB/s' });
+  expect(named(sections, '2M').found).toBe('yes');
 });
 
 it.skipIf(!existsSync(ONE_UNIT))('tells of a recording what it holds, and what is not in it', () => {
