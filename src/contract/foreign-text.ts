@@ -25,3 +25,11 @@ export function visibleJson(value: unknown): string {
     }).join(''),
   );
 }
+
+/** No more of what a device says is quoted. */
+const LONGEST_QUOTE = 100;
+
+/** Text that a device has said, as it may be quoted within a sentence: in quotation marks, at most 100 characters of it, as `visibleJson` writes it. */
+export function quoted(text: string): string {
+  return visibleJson(text.length > LONGEST_QUOTE ? `${text.slice(0, LONGEST_QUOTE)}…` : text);
+}

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { visible, visibleJson, visibleLines } from '../../src/contract/foreign-text.ts';
+import { quoted, visible, visibleJson, visibleLines } from '../../src/contract/foreign-text.ts';
 import { jobFile } from '../../src/contract/job-file.ts';
 import { readLabel } from '../../src/contract/label.ts';
 import { productFile } from '../../src/contract/product-file.ts';
@@ -71,5 +71,13 @@ describe('foreign text', () => {
         expect(JSON.parse(json)).toEqual({ text });
       }),
     );
+  });
+
+  test('is quoted in a sentence to a hundred characters, wherever they are cut', () => {
+    expect(quoted('1.2\x1b[31m\u200b')).toBe('"1.2\\u001b[31m\\u200b"');
+    const long = quoted('\u{1f600}'.repeat(60).replace(/^/, 'x'));
+    expect(long).toMatch(/…"$/);
+    expect(long).not.toMatch(/\p{C}/u);
+    expect(JSON.parse(long)).toHaveLength(101);
   });
 });

@@ -1,9 +1,9 @@
 import { StationError } from '../../contract/errors.ts';
+import { quoted } from '../../contract/foreign-text.ts';
 import type { ImageProof } from '../../contract/product-file.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
 import { compareVersions, formatVersion, type ImageVersion, parseVersion } from '../../firmware/mcuboot-image.ts';
 import type { SlotState } from '../driver.ts';
-import { foreignText } from '../foreign-text.ts';
 import { GROUP, OP, OS, SHELL } from './codec.ts';
 import type { SmpClient } from './smp-client.ts';
 
@@ -54,7 +54,7 @@ function cut(text: string, pattern: string | undefined): string {
   const whole = text.slice(0, LONGEST_TEXT).trim();
   if (pattern === undefined) return whole;
   const match = new RegExp(pattern).exec(whole);
-  if (!match) throw new Unreadable(`${foreignText(whole)} does not match the pattern`);
+  if (!match) throw new Unreadable(`${quoted(whole)} does not match the pattern`);
   return match[1] ?? match[0];
 }
 
@@ -90,7 +90,7 @@ async function readText(
   const said = shell ? body?.o : body?.output;
   if (typeof said !== 'string') throw new Unreadable('no answer that tells it');
   if (shell && typeof body?.ret === 'number' && body.ret !== 0) {
-    throw new Unreadable(`the command returns ${body.ret}: ${foreignText(said)}`);
+    throw new Unreadable(`the command returns ${body.ret}: ${quoted(said)}`);
   }
   return said;
 }

@@ -1,10 +1,10 @@
 import { StationError } from '../../contract/errors.ts';
+import { quoted } from '../../contract/foreign-text.ts';
 import type { FirmwareImage } from '../../firmware/firmware-package.ts';
 import { compareVersions, formatVersion, parseVersion } from '../../firmware/mcuboot-image.ts';
 import { BackOff } from '../back-off.ts';
 import { answerMayBeLost, Connection } from '../connection.ts';
 import type { DfuDriver, ImageResult, SlotState, UpgradeContext, UpgradeResult, Verification } from '../driver.ts';
-import { foreignText } from '../foreign-text.ts';
 import { alertImmediately } from '../immediate-alert.ts';
 import { LeastProgress } from '../least-progress.ts';
 import { BOOT_MODE, GROUP, IMAGE, OP, OS } from './codec.ts';
@@ -190,7 +190,7 @@ class SmpUpgrade {
       }
       if (trial) remark({ code: 'TRIAL_ENDED' });
       for (const { image, version } of first) {
-        remark({ code: 'PENDING_CLEARED', values: { image, version: foreignText(version) } });
+        remark({ code: 'PENDING_CLEARED', values: { image, version: quoted(version) } });
       }
     }
   }
@@ -276,7 +276,7 @@ class SmpUpgrade {
         throw new StationError('DOWNGRADE_REFUSED', detail);
       }
       // What is not listed at all never had a version that could be compared; what is listed with one that makes no sense has.
-      const said = listed === null ? 'it is not listed' : foreignText(listed);
+      const said = listed === null ? 'it is not listed' : quoted(listed);
       if (listed !== null && upgrade.unknownVersion === 'refuse') {
         await this.#dropPending(slots);
         throw new StationError('VERSION_UNKNOWN', `image ${image.index}: ${said}`);
@@ -297,7 +297,7 @@ class SmpUpgrade {
 
   #remarkPending(slots: readonly Pick<SlotState, 'image' | 'version'>[]): void {
     for (const { image, version } of slots) {
-      this.#context.remark({ code: 'STAYS_PENDING', values: { image, version: foreignText(version) } });
+      this.#context.remark({ code: 'STAYS_PENDING', values: { image, version: quoted(version) } });
     }
   }
 
@@ -511,9 +511,9 @@ class SmpUpgrade {
       if (said === null) {
         this.#context.remark({ code: 'PROOF_UNREAD', values: { image, said: why } });
       } else if (holds) {
-        this.#context.remark({ code: 'PROOF_READ', values: { image, said: foreignText(said) } });
+        this.#context.remark({ code: 'PROOF_READ', values: { image, said: quoted(said) } });
       } else {
-        const detail = `image ${image}: the device reports ${foreignText(said)}, expected ${foreignText(expected)}`;
+        const detail = `image ${image}: the device reports ${quoted(said)}, expected ${quoted(expected)}`;
         const asBefore = before.get(image)?.said === said && activeSlot(slots, image) === null;
         throw new StationError(asBefore ? 'BOOTLOADER_REJECTED' : 'WRONG_IMAGE_RUNNING', detail);
       }

@@ -1,5 +1,5 @@
 import { type ErrorCode, StationError } from '../../contract/errors.ts';
-import { foreignText } from '../foreign-text.ts';
+import { quoted } from '../../contract/foreign-text.ts';
 import { GROUP, IMAGE, IMAGE_RC, RC } from './codec.ts';
 
 /**
@@ -111,7 +111,7 @@ export function smpError(
   body: Readonly<Record<string, unknown>>,
 ): SmpRefusal | null {
   const { rc, err, rsn } = body;
-  const reason = typeof rsn === 'string' && rsn !== '' ? `: ${foreignText(rsn)}` : '';
+  const reason = typeof rsn === 'string' && rsn !== '' ? `: ${quoted(rsn)}` : '';
   if (typeof err === 'object' && err !== null && 'rc' in err && 'group' in err && err.rc !== 0) {
     const said = { group: Number(err.group), rc: Number(err.rc) };
     const known = said.group === GROUP.IMAGE ? imageRows.get(said.rc) : undefined;

@@ -1,22 +1,8 @@
 import type { Clock } from '../../clock.ts';
+import { CODE, EVENT_CODE, REASON, SUBEVENT } from '../hci/codes.ts';
+import { CHANNEL, commandCompleteEvent, commandStatusEvent, eventPacket, H4 } from '../hci/packet.ts';
 import { PairingResponder } from '../pairing-responder.ts';
-import {
-  ATT,
-  aclPackets,
-  CID,
-  COMMAND,
-  commandComplete,
-  commandStatus,
-  EVENT,
-  event,
-  H4,
-  handleAt,
-  handleBytes,
-  LE,
-  type Pdu,
-  PduJoiner,
-  STATUS,
-} from './hci.ts';
+import { ATT, aclPackets, handleAt, handleBytes, type Pdu, PduJoiner } from './hci.ts';
 import type { RecordedGatt } from './recorded-gatt.ts';
 import { FrameJoiner, type RecordedSmp } from './recorded-smp.ts';
 import type { RecordedPdu, RecordedPeer, RecordedSession } from './recording.ts';
@@ -50,13 +36,15 @@ export interface LinkOutlet {
 
 /** Events that a command of the host's brings about; they come when it has been given. */
 const BROUGHT_ABOUT: Readonly<Record<number, (packet: Buffer) => boolean>> = {
-  [COMMAND.SET_DATA_LENGTH]: (packet) => packet[1] === EVENT.LE_META && packet[3] === LE.DATA_LENGTH_CHANGE,
-  [COMMAND.SET_PHY]: (packet) => packet[1] === EVENT.LE_META && packet[3] === LE.PHY_UPDATE_COMPLETE,
-  [COMMAND.CONNECTION_UPDATE]: (packet) => packet[1] === EVENT.LE_META && packet[3] === LE.CONNECTION_UPDATE_COMPLETE,
-  [COMMAND.READ_REMOTE_FEATURES]: (packet) => packet[1] === EVENT.LE_META && packet[3] === LE.REMOTE_FEATURES_COMPLETE,
-  [COMMAND.READ_REMOTE_VERSION]: (packet) => packet[1] === EVENT.REMOTE_VERSION_COMPLETE,
-  [COMMAND.ENABLE_ENCRYPTION]: (packet) =>
-    packet[1] === EVENT.ENCRYPTION_CHANGE || packet[1] === EVENT.KEY_REFRESH_COMPLETE,
+  [CODE.leSetDataLength]: (packet) => packet[1] === EVENT_CODE.leMeta && packet[3] === SUBEVENT.dataLengthChange,
+  [CODE.leSetPhy]: (packet) => packet[1] === EVENT_CODE.leMeta && packet[3] === SUBEVENT.phyUpdateComplete,
+  [CODE.leConnectionUpdate]: (packet) =>
+    packet[1] === EVENT_CODE.leMeta && packet[3] === SUBEVENT.connectionUpdateComplete,
+  [CODE.leReadRemoteFeatures]: (packet) =>
+    packet[1] === EVENT_CODE.leMeta && packet[3] === SUBEVENT.readRemoteFeaturesComplete,
+  [CODE.readRemoteVersionInformation]: (packet) => packet[1] === EVENT_CODE.readRemoteVersionInformationComplete,
+  [CODE.leEnableEncryption]: (packet) =>
+    packet[1] === EVENT_CODE.encryptionChange || packet[1] === EVENT_CODE.encryptionKeyRefreshComplete,
 };
 
 /**
@@ -101,7 +89,7 @@ export class RecordedLink {
     this.#pendingEvents = session.events.map(({ packet }) => packet).filter(commanded);
     for (const { atMs, packet } of session.events) if (!commanded(packet)) this.#after(atMs, () => this.#hand(packet));
     for (const { received, cid, atMs, packets, payload } of session.pdus) {
-      const asksItself = cid === CID.SECURITY ? payload[0] === 0x0b : cid !== CID.ATT;
+      const asksItself = cid === CHANNEL.security ? payload[0] === 0x0b : cid !== CHANNEL.att;
       if (!received || !asksItself) continue;
       this.#after(atMs, () => {
         for (const packet of packets) this.#hand(packet);
@@ -121,22 +109,24 @@ export class RecordedLink {
 
   /** A command about this link. */
   command(opcode: number, parameters: Buffer): void {
-    if (opcode === COMMAND.DISCONNECT) {
-      this.#outlet.deliver(commandStatus(opcode, 0));
-      return this.#ended(STATUS.LOCAL_HOST_TERMINATED, true);
+    if (opcode === CODE.disconnect) {
+      this.#outlet.deliver(commandStatusEvent(opcode, 0));
+      return this.#ended(REASON.localHostTerminated, true);
     }
-    if (opcode === COMMAND.ENABLE_ENCRYPTION && this.#responder) return this.#encrypt();
+    if (opcode === CODE.leEnableEncryption && this.#responder) return this.#encrypt();
     const recorded = this.#answers.get(opcode);
     const answer = recorded && (recorded.length > 1 ? recorded.shift() : recorded[0]);
     if (!answer) {
-      const isReply = opcode === COMMAND.PARAMETER_REQUEST_REPLY || opcode === COMMAND.PARAMETER_REQUEST_NEGATIVE_REPLY;
-      const completes = isReply || opcode === COMMAND.READ_RSSI;
-      const status = isReply ? 0 : STATUS.DISALLOWED;
+      const isReply =
+        opcode === CODE.leRemoteConnectionParameterRequestReply ||
+        opcode === CODE.leRemoteConnectionParameterRequestNegativeReply;
+      const completes = isReply || opcode === CODE.readRssi;
+      const status = isReply ? 0 : REASON.commandDisallowed;
       const handle = parameters.subarray(0, 2);
       return this.#outlet.deliver(
         completes
-          ? commandComplete(opcode, Buffer.concat([Buffer.of(status), handle, Buffer.alloc(isReply ? 0 : 1)]))
-          : commandStatus(opcode, status),
+          ? commandCompleteEvent(opcode, Buffer.concat([Buffer.of(status), handle, Buffer.alloc(isReply ? 0 : 1)]))
+          : commandStatusEvent(opcode, status),
       );
     }
     this.#hand(answer);
@@ -148,12 +138,15 @@ export class RecordedLink {
   /** ACL data of this link. */
   acl(packet: Buffer): void {
     this.#outlet.deliver(
-      event(EVENT.COMPLETED_PACKETS, Buffer.concat([Buffer.of(1), handleBytes(this.handle), Buffer.of(1, 0)])),
+      eventPacket(
+        EVENT_CODE.numberOfCompletedPackets,
+        Buffer.concat([Buffer.of(1), handleBytes(this.handle), Buffer.of(1, 0)]),
+      ),
     );
     const pdu = this.#joiner.push(packet);
     if (!pdu) return;
-    if (pdu.cid === CID.ATT) this.#att(pdu.payload);
-    else if (pdu.cid === CID.SECURITY) this.#security(pdu.payload);
+    if (pdu.cid === CHANNEL.att) this.#att(pdu.payload);
+    else if (pdu.cid === CHANNEL.security) this.#security(pdu.payload);
   }
 
   #att(pdu: Buffer): void {
@@ -164,7 +157,7 @@ export class RecordedLink {
     if (code !== ATT.WRITE_COMMAND) {
       const answer = this.#device.gatt.answer(pdu);
       if (!answer) return this.#outlet.notRecorded(`an answer to attribute request 0x${code.toString(16)}`);
-      this.#send(CID.ATT, answer);
+      this.#send(CHANNEL.att, answer);
     }
     if (!writes) return;
     if (handle === this.#device.smp.valueHandle) this.#smp(pdu.subarray(3));
@@ -183,7 +176,7 @@ export class RecordedLink {
     const mtu = this.#mtu();
     const head = Buffer.concat([Buffer.of(ATT.NOTIFICATION), handleBytes(this.#device.smp.valueHandle ?? 0)]);
     for (let at = 0; at < reply.frame.length; at += mtu - 3) {
-      this.#send(CID.ATT, Buffer.concat([head, reply.frame.subarray(at, at + mtu - 3)]));
+      this.#send(CHANNEL.att, Buffer.concat([head, reply.frame.subarray(at, at + mtu - 3)]));
     }
     // How long the device took from its answer to its end is kept, whatever came before.
     if (reply.resets) this.#after(Math.min(this.#fromLastAnswerMs(), LONGEST_PAUSE_MS), () => this.#end());
@@ -191,7 +184,7 @@ export class RecordedLink {
 
   #mtu(): number {
     const exchange = (code: number) =>
-      this.#session.pdus.find(({ cid, payload }) => cid === CID.ATT && payload[0] === code);
+      this.#session.pdus.find(({ cid, payload }) => cid === CHANNEL.att && payload[0] === code);
     const server = exchange(ATT.MTU_RESPONSE)?.payload.readUInt16LE(1) ?? 23;
     const client = exchange(ATT.MTU_REQUEST)?.payload.readUInt16LE(1) ?? 23;
     return Math.min(server, client);
@@ -206,12 +199,12 @@ export class RecordedLink {
   #security(pdu: Buffer): void {
     if (this.#responder) return this.#responder.received(pdu);
     const recorded = this.#device.peer.sessions.flatMap(({ pdus }) =>
-      pdus.filter(({ cid, received }) => cid === CID.SECURITY && received),
+      pdus.filter(({ cid, received }) => cid === CHANNEL.security && received),
     );
     const answer = recorded.find(({ payload }) => payload[0] === PAIRING_RESPONSE || payload[0] === PAIRING_FAILED);
     if (pdu[0] !== PAIRING_REQUEST) return;
     if (!answer) return this.#outlet.notRecorded('pairing');
-    if (answer.payload[0] === PAIRING_FAILED) return this.#send(CID.SECURITY, answer.payload);
+    if (answer.payload[0] === PAIRING_FAILED) return this.#send(CHANNEL.security, answer.payload);
     const octets = Buffer.from(this.#device.peer.address.replaceAll(':', ''), 'hex');
     const own = { random: this.#device.peer.random, octets };
     this.#responder = new PairingResponder({
@@ -219,7 +212,7 @@ export class RecordedLink {
       own,
       peer: { random: false, octets: this.#central },
       identity: { address: octets, random: own.random, irk: Buffer.alloc(16) },
-      send: (bytes) => this.#send(CID.SECURITY, bytes),
+      send: (bytes) => this.#send(CHANNEL.security, bytes),
       agreed: () => undefined,
       bonded: () => undefined,
       log: () => undefined,
@@ -228,9 +221,9 @@ export class RecordedLink {
   }
 
   #encrypt(): void {
-    this.#outlet.deliver(commandStatus(COMMAND.ENABLE_ENCRYPTION, 0));
+    this.#outlet.deliver(commandStatusEvent(CODE.leEnableEncryption, 0));
     this.#outlet.deliver(
-      event(EVENT.ENCRYPTION_CHANGE, Buffer.concat([Buffer.of(0), handleBytes(this.handle), Buffer.of(1)])),
+      eventPacket(EVENT_CODE.encryptionChange, Buffer.concat([Buffer.of(0), handleBytes(this.handle), Buffer.of(1)])),
     );
     this.#responder?.encrypted();
   }
@@ -241,7 +234,7 @@ export class RecordedLink {
     let after = 0;
     const ordered: { pdu: RecordedPdu; after: number }[] = [];
     for (const pdu of this.#session.pdus) {
-      if (pdu.cid !== CID.ATT || pdu.payload.length < 3) continue;
+      if (pdu.cid !== CHANNEL.att || pdu.payload.length < 3) continue;
       const code = pdu.payload[0];
       const handle = pdu.payload.readUInt16LE(1);
       if (handle === smp.valueHandle) continue;
@@ -261,7 +254,7 @@ export class RecordedLink {
       if (
         this.#ordered.length === 0 &&
         this.#session.endReason !== null &&
-        this.#session.endReason !== STATUS.LOCAL_HOST_TERMINATED
+        this.#session.endReason !== REASON.localHostTerminated
       ) {
         return this.#after(Math.min(this.#fromLastAnswerMs(), LONGEST_PAUSE_MS), () => this.#end());
       }
@@ -277,7 +270,7 @@ export class RecordedLink {
   /** The device ended a link on which it was never asked anything. */
   #nothingAsked(): boolean {
     const { endReason, pdus } = this.#session;
-    return endReason !== null && endReason !== STATUS.LOCAL_HOST_TERMINATED && !pdus.some(({ received }) => received);
+    return endReason !== null && endReason !== REASON.localHostTerminated && !pdus.some(({ received }) => received);
   }
 
   #end(): void {
@@ -288,7 +281,10 @@ export class RecordedLink {
     if (this.#over) return;
     this.stop();
     this.#outlet.deliver(
-      event(EVENT.DISCONNECTION_COMPLETE, Buffer.concat([Buffer.of(0), handleBytes(this.handle), Buffer.of(reason)])),
+      eventPacket(
+        EVENT_CODE.disconnectionComplete,
+        Buffer.concat([Buffer.of(0), handleBytes(this.handle), Buffer.of(reason)]),
+      ),
     );
     this.#outlet.ended(byHost);
   }
@@ -300,9 +296,9 @@ export class RecordedLink {
   /** A recorded packet, under the handle that the link has now. */
   #hand(recorded: Buffer): void {
     const packet = Buffer.from(recorded);
-    if (packet[0] === H4.ACL) packet.writeUInt16LE((packet.readUInt16LE(1) & 0xf000) | this.handle, 1);
-    const completes = packet[1] === EVENT.COMMAND_COMPLETE && packet.length >= 9;
-    const at = packet[0] === H4.EVENT ? (completes ? 7 : handleAt(packet)) : null;
+    if (packet[0] === H4.acl) packet.writeUInt16LE((packet.readUInt16LE(1) & 0xf000) | this.handle, 1);
+    const completes = packet[1] === EVENT_CODE.commandComplete && packet.length >= 9;
+    const at = packet[0] === H4.event ? (completes ? 7 : handleAt(packet)) : null;
     if (at !== null) packet.writeUInt16LE(this.handle, at);
     this.#outlet.deliver(packet);
   }

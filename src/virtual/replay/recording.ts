@@ -1,17 +1,7 @@
 import type { CapturedPacket } from '../../radio/radio.ts';
-import {
-  addressOf,
-  CID,
-  COMMAND,
-  EVENT,
-  H4,
-  handleAt,
-  isConnectionComplete,
-  LE,
-  type Pdu,
-  PduJoiner,
-  STATUS,
-} from './hci.ts';
+import { CODE, EVENT_CODE, REASON, SUBEVENT } from '../hci/codes.ts';
+import { addressOf, CHANNEL, H4 } from '../hci/packet.ts';
+import { handleAt, isConnectionComplete, type Pdu, PduJoiner } from './hci.ts';
 
 /** What was recorded of one link, or of an attempt that came to none. */
 export interface RecordedSession {
@@ -58,23 +48,23 @@ export interface Recording {
 
 /** Scanning and connecting are answered anew: their order is the host's own. */
 const ANSWERED_ANEW = new Set<number>([
-  0x200b,
-  COMMAND.SET_SCAN_ENABLE,
-  COMMAND.CREATE_CONNECTION,
-  COMMAND.CREATE_CONNECTION_CANCEL,
+  CODE.leSetScanParameters,
+  CODE.leSetScanEnable,
+  CODE.leCreateConnection,
+  CODE.leCreateConnectionCancel,
 ]);
 /** Commands whose first parameter is a connection handle. */
 const OF_A_LINK = new Set<number>([
-  COMMAND.DISCONNECT,
-  COMMAND.READ_REMOTE_VERSION,
-  COMMAND.READ_RSSI,
-  COMMAND.CONNECTION_UPDATE,
-  COMMAND.READ_REMOTE_FEATURES,
-  COMMAND.ENABLE_ENCRYPTION,
-  COMMAND.PARAMETER_REQUEST_REPLY,
-  COMMAND.PARAMETER_REQUEST_NEGATIVE_REPLY,
-  COMMAND.SET_DATA_LENGTH,
-  COMMAND.SET_PHY,
+  CODE.disconnect,
+  CODE.readRemoteVersionInformation,
+  CODE.readRssi,
+  CODE.leConnectionUpdate,
+  CODE.leReadRemoteFeatures,
+  CODE.leEnableEncryption,
+  CODE.leRemoteConnectionParameterRequestReply,
+  CODE.leRemoteConnectionParameterRequestNegativeReply,
+  CODE.leSetDataLength,
+  CODE.leSetPhy,
 ]);
 
 /** Whether a command is about one link. */
@@ -155,21 +145,22 @@ class RecordingReader {
 
   #take(captured: CapturedPacket): void {
     const { packet, received } = captured;
-    if (packet[0] === H4.ACL && packet.length >= 5)
+    if (packet[0] === H4.acl && packet.length >= 5)
       return this.#live.get(packet.readUInt16LE(1) & 0x0fff)?.reader.acl(captured);
-    if (packet[0] === H4.COMMAND && packet.length >= 4) return this.#command(packet);
-    if (packet[0] !== H4.EVENT || !received || packet.length < 3) return;
+    if (packet[0] === H4.command && packet.length >= 4) return this.#command(packet);
+    if (packet[0] !== H4.event || !received || packet.length < 3) return;
     if (isConnectionComplete(packet)) return this.#connected(captured);
-    if (packet[1] === EVENT.LE_META && packet[3] === LE.ADVERTISING_REPORT && packet.length >= 13)
+    if (packet[1] === EVENT_CODE.leMeta && packet[3] === SUBEVENT.advertisingReport && packet.length >= 13)
       return this.#heard(captured);
-    if (packet[1] === EVENT.COMMAND_COMPLETE && packet.length >= 6)
+    if (packet[1] === EVENT_CODE.commandComplete && packet.length >= 6)
       return this.#answered(packet.readUInt16LE(4), packet);
-    if (packet[1] === EVENT.COMMAND_STATUS && packet.length >= 7) return this.#answered(packet.readUInt16LE(5), packet);
+    if (packet[1] === EVENT_CODE.commandStatus && packet.length >= 7)
+      return this.#answered(packet.readUInt16LE(5), packet);
     const at = handleAt(packet);
     if (at === null) return;
     const handle = packet.readUInt16LE(at) & 0x0fff;
     const live = this.#live.get(handle);
-    if (packet[1] === EVENT.DISCONNECTION_COMPLETE && packet.length >= 7) this.#ended(handle, captured);
+    if (packet[1] === EVENT_CODE.disconnectionComplete && packet.length >= 7) this.#ended(handle, captured);
     else live?.reader.event(captured);
   }
 
@@ -192,7 +183,7 @@ class RecordingReader {
     const address = addressOf(packet.subarray(9, 15));
     const status = packet[4] ?? 0;
     // The host gave up: that was its own doing.
-    if (status === STATUS.UNKNOWN_CONNECTION) return;
+    if (status === REASON.unknownConnection) return;
     const peer = this.#peer(address, packet[8] === 1);
     const last = peer.sessions.at(-1)?.session.advertising ?? [];
     const advertising = peer.heard.length > 0 ? peer.heard : last;
@@ -238,5 +229,5 @@ class RecordingReader {
 
 /** The values of a session that crossed the attribute protocol, in order. */
 export function attPdus(session: RecordedSession): readonly RecordedPdu[] {
-  return session.pdus.filter(({ cid, payload }) => cid === CID.ATT && payload.length > 0);
+  return session.pdus.filter(({ cid, payload }) => cid === CHANNEL.att && payload.length > 0);
 }

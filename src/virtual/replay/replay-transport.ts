@@ -4,7 +4,9 @@ import type { HciTransport } from '../../radio/hci/transport.ts';
 import type { CapturedPacket } from '../../radio/radio.ts';
 import type { VirtualController } from '../controller.ts';
 import { Ether } from '../ether.ts';
-import { addressOf, COMMAND, commandComplete, commandStatus, H4, handleAt, STATUS } from './hci.ts';
+import { CODE, EVENT_CODE, REASON, SUBEVENT } from '../hci/codes.ts';
+import { addressOf, commandCompleteEvent, commandStatusEvent, H4 } from '../hci/packet.ts';
+import { handleAt } from './hci.ts';
 import { RecordedGatt } from './recorded-gatt.ts';
 import { type RecordedDevice, RecordedLink } from './recorded-link.ts';
 import { RecordedSmp } from './recorded-smp.ts';
@@ -58,24 +60,26 @@ export class ReplayTransport implements HciTransport {
     const ether = new Ether(1);
     this.#controller = ether.createController(OWN_ADDRESS, { aclBuffers: 8 });
     this.#controller.toHost = (packet) => this.#later(packet);
-    const own = this.#recording.answers.get(COMMAND.READ_BD_ADDR);
+    const own = this.#recording.answers.get(CODE.readBdAddr);
     const address = own && own.length >= 13 ? addressOf(own.subarray(7, 13)) : OWN_ADDRESS;
     this.#central = Buffer.from(address.replaceAll(':', ''), 'hex');
   }
 
   send(packet: Buffer): void {
-    if (packet[0] === H4.ACL) return this.#links.get(packet.readUInt16LE(1) & 0x0fff)?.link?.acl(packet);
-    if (packet[0] !== H4.COMMAND) return;
+    if (packet[0] === H4.acl) return this.#links.get(packet.readUInt16LE(1) & 0x0fff)?.link?.acl(packet);
+    if (packet[0] !== H4.command) return;
     const opcode = packet.readUInt16LE(1);
     const parameters = packet.subarray(4);
-    if (opcode === COMMAND.CREATE_CONNECTION) return this.#connect(parameters);
-    if (opcode === COMMAND.CREATE_CONNECTION_CANCEL) return this.#cancel();
+    if (opcode === CODE.leCreateConnection) return this.#connect(parameters);
+    if (opcode === CODE.leCreateConnectionCancel) return this.#cancel();
     if (isOfALink(opcode)) {
       const link = this.#links.get(parameters.readUInt16LE(0) & 0x0fff)?.link;
-      return link ? link.command(opcode, parameters) : this.#later(commandStatus(opcode, STATUS.UNKNOWN_CONNECTION));
+      return link
+        ? link.command(opcode, parameters)
+        : this.#later(commandStatusEvent(opcode, REASON.unknownConnection));
     }
-    if (opcode === COMMAND.SET_SCAN_ENABLE) this.#scan(parameters[0] === 1);
-    const recorded = opcode === COMMAND.RESET ? undefined : this.#recording.answers.get(opcode);
+    if (opcode === CODE.leSetScanEnable) this.#scan(parameters[0] === 1);
+    const recorded = opcode === CODE.reset ? undefined : this.#recording.answers.get(opcode);
     if (recorded) this.#later(recorded);
     else this.#controller.fromHost(packet);
   }
@@ -124,7 +128,7 @@ export class ReplayTransport implements HciTransport {
   }
 
   #connect(parameters: Buffer): void {
-    this.#later(commandStatus(COMMAND.CREATE_CONNECTION, 0));
+    this.#later(commandStatusEvent(CODE.leCreateConnection, 0));
     this.#connecting = addressOf(parameters.subarray(6, 12));
     const device = this.#devices.find(({ peer, link }) => peer.address === this.#connecting && !link);
     const session = device?.peer.sessions[device.session];
@@ -164,7 +168,7 @@ export class ReplayTransport implements HciTransport {
     device.link = null;
     const session = device.peer.sessions[device.session];
     // A host that ends a link which the recorded one kept goes on with it when it comes back.
-    const goesOn = byHost && session?.endReason !== STATUS.LOCAL_HOST_TERMINATED;
+    const goesOn = byHost && session?.endReason !== REASON.localHostTerminated;
     const last = device.session + 1 >= device.peer.sessions.length;
     if (!goesOn && !(byHost && last)) device.session += 1;
     const absentMs = device.peer.sessions[device.session]?.absentMs ?? 0;
@@ -175,9 +179,14 @@ export class ReplayTransport implements HciTransport {
   #cancel(): void {
     const waiting = this.#connecting !== null;
     this.#connecting = null;
-    this.#later(commandComplete(COMMAND.CREATE_CONNECTION_CANCEL, Buffer.of(waiting ? 0 : STATUS.DISALLOWED)));
+    this.#later(commandCompleteEvent(CODE.leCreateConnectionCancel, Buffer.of(waiting ? 0 : REASON.commandDisallowed)));
     if (waiting)
-      this.#later(Buffer.concat([Buffer.of(H4.EVENT, 0x3e, 19, 1, STATUS.UNKNOWN_CONNECTION), Buffer.alloc(17)]));
+      this.#later(
+        Buffer.concat([
+          Buffer.of(H4.event, EVENT_CODE.leMeta, 19, SUBEVENT.connectionComplete, REASON.unknownConnection),
+          Buffer.alloc(17),
+        ]),
+      );
   }
 
   /** A host that listens for devices of which nothing more is recorded is told so. */
