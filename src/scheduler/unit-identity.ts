@@ -57,6 +57,11 @@ export class UnitIdentity {
     return this.#profile.identity.from === 'dis-serial';
   }
 
+  /** Whether a bond is with the unit: the station has those of other units, too. */
+  #isOwn(bond: Bond): boolean {
+    return [...this.#own].some((address) => isBondWith(bond, { address, random: true }));
+  }
+
   /** Where a device stands; null when it does not claim to be the unit. `linkEndedMs` is when the unit's last link was seen to end. */
   standing(device: HeardDevice, bonds: () => readonly Bond[], linkEndedMs: number): Standing | null {
     const { address, serial } = device;
@@ -76,7 +81,8 @@ export class UnitIdentity {
     if (owner !== null && owner !== this.serial) return this.#byReading ? null : refused(`that is ${owner}`);
     const other = [...device.serials].find((each) => each !== this.serial);
     if (other !== undefined) return refused(`it said before that it was ${other}`);
-    if (bonds().some((bond) => isBondWith(bond, { address, random: true }))) return { kind: 'known', proof: 'bond' };
+    if (bonds().some((bond) => this.#isOwn(bond) && isBondWith(bond, { address, random: true })))
+      return { kind: 'known', proof: 'bond' };
     if (device.firstMs < linkEndedMs - NOTICED_LATE_MS)
       return this.#byReading ? null : refused('it was there while the unit was connected');
     const { newAddress } = this.#profile.identity;

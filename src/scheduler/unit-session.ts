@@ -167,9 +167,8 @@ export class UnitSession {
    * @throws StationError when the attempt cannot be recorded
    */
   async run(blamed: (code: ErrorCode) => boolean, lastTry: boolean): Promise<AttemptResult> {
-    const ended = await this.#attempt();
     try {
-      return await this.#finish(ended, blamed, lastTry);
+      return await this.#finish(await this.#attempt(), blamed, lastTry);
     } finally {
       for (const { link } of this.#stories) link.evidence?.release();
     }
