@@ -32,8 +32,12 @@ export function forkOnNode(cliPath: string): ForkProgram {
       // What matters is what it said last; one that warns for months must not fill the station's memory.
       complaint = (complaint + text).slice(-MOST_COMPLAINT);
     });
-    // What is sent to a process that has just ended goes nowhere: its end is told by `ended`.
-    child.on('error', () => undefined);
+    const { promise: ended, resolve } = Promise.withResolvers<string>();
+    child.once('exit', () => resolve(complaint.trim()));
+    child.on('error', ({ message }) => {
+      // What is sent to a process that has just ended goes nowhere; one that never started has no exit.
+      if (child.pid === undefined) resolve(message);
+    });
     return {
       onMessage: (handler) => void child.on('message', handler),
       send: (message) => {
@@ -43,7 +47,7 @@ export function forkOnNode(cliPath: string): ForkProgram {
         if (child.connected) child.disconnect();
       },
       kill: () => void child.kill('SIGKILL'),
-      ended: new Promise((resolve) => child.once('exit', () => resolve(complaint.trim()))),
+      ended,
     };
   };
 }
