@@ -21,6 +21,7 @@ export default {
     '!**/*.{ts,mts,cts,map,md,markdown,c,cc,cpp,h,gyp,gypi,o,obj}',
     '!**/{test,tests,__tests__,examples,docs,.github}/**',
     '!**/node_modules/*/deps/**',
+    '!**/vitest.config.*',
   ],
   asar: true,
   asarUnpack: [

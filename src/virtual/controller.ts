@@ -115,7 +115,8 @@ export class VirtualController {
   readonly #answers: AnswerRule[];
   readonly #ends = new Map<number, LinkEntry>();
   #failsConnects: number;
-  #usedBuffers = 0;
+  /** Host buffers in use, by link. */
+  readonly #usedBuffers = new Map<number, number>();
   #eventMask = DEFAULT_EVENT_MASK;
   #leEventMask = DEFAULT_LE_EVENT_MASK;
   #randomAddress = 'c0:00:00:00:00:00';
@@ -200,7 +201,7 @@ export class VirtualController {
       this.radio.remove(link);
     }
     this.#ends.clear();
-    this.#usedBuffers = 0;
+    this.#usedBuffers.clear();
     this.#unreported.clear();
     this.#stopAdvertising?.();
     this.#stopAdvertising = null;
@@ -234,7 +235,7 @@ export class VirtualController {
   /** The link layer: a host buffer is free again. */
   bufferCompleted(end: LinkEnd): void {
     if (!this.#ends.has(end.handle)) return;
-    this.#usedBuffers -= 1;
+    this.#usedBuffers.set(end.handle, (this.#usedBuffers.get(end.handle) ?? 0) - 1);
     if (this.#description.completed === 'each') return this.#send(completedPacketsEvent(end.handle, 1));
     this.#unreported.set(end.handle, (this.#unreported.get(end.handle) ?? 0) + 1);
   }
@@ -250,7 +251,8 @@ export class VirtualController {
   /** The link layer: a link is over. */
   linkEnded(end: LinkEnd, reason: number): void {
     if (!this.#ends.delete(end.handle)) return;
-    this.#usedBuffers -= end.queue.length;
+    // Also those of packets that the peer has and had not acknowledged (Core 5.4, Vol 4 Part E, 4.3).
+    this.#usedBuffers.delete(end.handle);
     this.#unreported.delete(end.handle);
     this.#askedTimings.delete(end.handle);
     this.#event(EVENT_CODE.disconnectionComplete, Buffer.of(0, ...handleOctets(end), reason));
@@ -388,12 +390,13 @@ export class VirtualController {
     const entry = this.#ends.get(word & 0x0fff);
     if (!entry) return;
     const data = packet.subarray(5);
-    if (this.#usedBuffers >= this.#description.aclBuffers || data.length > ACL_BUFFER_BYTES) {
+    const used = [...this.#usedBuffers.values()].reduce((sum, count) => sum + count, 0);
+    if (used >= this.#description.aclBuffers || data.length > ACL_BUFFER_BYTES) {
       this.overflows += 1;
       this.#event(EVENT_CODE.dataBufferOverflow, Buffer.of(0x01));
       return;
     }
-    this.#usedBuffers += 1;
+    this.#usedBuffers.set(entry.end.handle, (this.#usedBuffers.get(entry.end.handle) ?? 0) + 1);
     const startsPdu = ((word >> 12) & 0b11) !== BOUNDARY.continuing;
     entry.end.queue.push({ data: Buffer.from(data), startsPdu, sent: 0 });
   }
