@@ -349,6 +349,13 @@ describe('what the unit was left with', () => {
     expect(remarks(attempt)).toContain('NO_UPLOAD_NEEDED');
   });
 
+  test('only to be uploaded, and pending already: it would start at the next power-up, so it is not called staged', async () => {
+    const file = await imageFile(await testFirmware());
+    const device = { image: '0.9.0', slots: [{ file, state: 'pending' as const }] };
+    const { outcome } = await upgrade(device, { profile: { upgrade: { mode: 'upload-only' } } });
+    expect(outcome).toBe('fail DEVICE_BUSY');
+  });
+
   test('an older image of the package is pending on a newer one: refused, and not left to start by itself unsaid', async () => {
     const file = await imageFile(await testFirmware());
     const { outcome, attempt } = await upgrade({ image: '2.0.0', slots: [{ file, state: 'pending' }] });

@@ -85,7 +85,10 @@ class SmpUpgrade {
       await this.#refuseDowngrade(settled);
       slots = await this.#uploadAll(settled, device);
       context.slots('after-upload', slots);
-      if (mode === 'upload-only') return this.#result('staged', slots);
+      if (mode === 'upload-only') {
+        this.#refusePending(slots);
+        return this.#result('staged', slots);
+      }
       await context.step('activate', () => this.#activate(slots, mode === 'confirm'));
       await this.#restart(slots);
       const staged = slots;
@@ -98,12 +101,16 @@ class SmpUpgrade {
       slots = await context.step('verify-confirmed', () => this.#verifyConfirmed(settled, refusal));
     }
     context.slots('final', slots);
-    const other = slots.find((slot) => slot.pending && !slot.active);
-    if (other) {
-      this.#remarkPending([other]);
-      throw new StationError('DEVICE_BUSY', `image ${other.image} ${other.version} is pending`, { retryable: true });
-    }
+    this.#refusePending(slots);
     return this.#result('pass', slots);
+  }
+
+  /** What the next power-up would start is not what was asked for. @throws StationError DEVICE_BUSY */
+  #refusePending(slots: readonly SlotState[]): void {
+    const pending = slots.find((slot) => slot.pending && !slot.active);
+    if (!pending) return;
+    this.#remarkPending([pending]);
+    throw new StationError('DEVICE_BUSY', `image ${pending.image} ${pending.version} is pending`, { retryable: true });
   }
 
   get #smp(): SmpClient {
